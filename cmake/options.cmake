@@ -1,0 +1,28 @@
+# What a builder may choose, and the compiler settings that every target shares.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+
+option(ACCRUE_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(ACCRUE_BUILD_BENCHMARKS "Build the kernel benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(ACCRUE_SANITIZE "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+option(ACCRUE_WARNINGS_AS_ERRORS "Treat warnings as errors" OFF)
+set(ACCRUE_GEMM "oneDNN" CACHE STRING "Matrix multiplication on the CPU: oneDNN, or BLAS for any CBLAS library")
+set_property(CACHE ACCRUE_GEMM PROPERTY STRINGS oneDNN BLAS)
+
+add_library(accrue_compile_options INTERFACE)
+target_compile_options(accrue_compile_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)
+if(ACCRUE_WARNINGS_AS_ERRORS)
+  target_compile_options(accrue_compile_options INTERFACE -Werror)
+endif()
+if(ACCRUE_SANITIZE)
+  target_compile_options(accrue_compile_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
+                                                         -fno-omit-frame-pointer)
+  target_link_options(accrue_compile_options INTERFACE -fsanitize=address,undefined)
+endif()

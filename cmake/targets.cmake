@@ -1,0 +1,25 @@
+# accrue_library(NAME LINKS targets… PRIVATE_LINKS targets…): the static library of one folder, accrue::NAME.
+# Every *.cpp of the folder (and kernels/cpu) belongs to it; programs' main files are listed as programs instead.
+set(ACCRUE_PROGRAM_SOURCES ${CMAKE_SOURCE_DIR}/train/gpt.cpp ${CMAKE_SOURCE_DIR}/train/mlp.cpp)
+
+function(accrue_library name)
+  cmake_parse_arguments(ARG "" "" "LINKS;PRIVATE_LINKS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/${name}/cpu/*.cpp)
+  foreach(program IN LISTS ACCRUE_PROGRAM_SOURCES)
+    list(REMOVE_ITEM sources ${program})
+  endforeach()
+  add_library(accrue_${name} STATIC ${sources})
+  add_library(accrue::${name} ALIAS accrue_${name})
+  set_target_properties(accrue_${name} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(accrue_${name} PUBLIC cxx_std_20)
+  target_include_directories(accrue_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}>
+                                                   $<INSTALL_INTERFACE:include/accrue>)
+  target_link_libraries(accrue_${name} PUBLIC ${ARG_LINKS} PRIVATE ${ARG_PRIVATE_LINKS} $<BUILD_INTERFACE:accrue_compile_options>)
+  set_property(GLOBAL APPEND PROPERTY ACCRUE_LIBRARIES accrue_${name})
+endfunction()
+
+# accrue_program(NAME SOURCE): a program in bin/, with the option parser and the whole library.
+function(accrue_program name source)
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE accrue::train CLI11::CLI11 accrue_compile_options)
+endfunction()

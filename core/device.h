@@ -1,0 +1,25 @@
+// Where a tensor lives.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace accrue {
+
+enum class DeviceKind : std::uint8_t { cpu, cuda };
+
+// A device's kind and index; its memory is Allocator::of(device), its compute stream belongs to the kernels' backend.
+struct Device {
+  DeviceKind kind = DeviceKind::cpu;
+  int index = 0;
+
+  static constexpr Device cpu() { return {}; }
+  std::string to_string() const;  // "cpu", "cuda:0"
+  friend bool operator==(Device, Device) = default;
+};
+
+// "auto" takes the fastest device this build and machine have; "cpu" and "cuda[:i]" name one.
+// Throws Error(usage) for an unknown name and Error(no_device) for a device that is not here.
+Device parse_device(const std::string& name);
+
+}  // namespace accrue
