@@ -17,7 +17,7 @@ set(ACCRUE_GEMM "oneDNN" CACHE STRING "Matrix multiplication on the CPU: oneDNN,
 set_property(CACHE ACCRUE_GEMM PROPERTY STRINGS oneDNN BLAS)
 
 add_library(accrue_compile_options INTERFACE)
-target_compile_options(accrue_compile_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)
+target_compile_options(accrue_compile_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)  # designated initialisers leave the rest at its default
 if(ACCRUE_WARNINGS_AS_ERRORS)
   target_compile_options(accrue_compile_options INTERFACE -Werror)
 endif()

@@ -1,0 +1,200 @@
+#include "core/allocator.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "core/check.h"
+#include "core/host_memory.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace accrue {
+namespace {
+
+constexpr std::size_t segment_bytes = std::size_t{32} << 20;
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+#if defined(__SANITIZE_ADDRESS__)
+// Unused bytes and a gap behind every block are poisoned, so AddressSanitizer sees overflows inside the arena too.
+constexpr std::size_t red_zone = Allocator::alignment;
+void poison(void* pointer, std::size_t bytes) { ASAN_POISON_MEMORY_REGION(pointer, bytes); }
+void unpoison(void* pointer, std::size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(pointer, bytes); }
+constexpr bool fill_fresh_blocks = true;
+#else
+constexpr std::size_t red_zone = 0;
+void poison(void*, std::size_t) {}
+void unpoison(void*, std::size_t) {}
+constexpr bool fill_fresh_blocks = false;
+#endif
+
+std::size_t round_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
+
+void add_usage(MemoryStats::Usage& usage, std::size_t bytes) {
+  usage.live += bytes;
+  usage.peak = std::max(usage.peak, usage.live);
+}
+
+}  // namespace
+
+std::string_view name_of(Category category) {
+  static constexpr std::array<std::string_view, category_count> names = {"parameters", "gradients", "optimizer",
+                                                                         "activations", "workspace", "data"};
+  return names[static_cast<std::size_t>(category)];
+}
+
+struct Allocator::State {
+  struct Block {
+    std::size_t bytes = 0;      // extent in the segment, red zone included
+    std::size_t requested = 0;  // what is accounted: the request rounded up to the alignment
+    Category category{};
+    bool used = false;
+    bool first_in_segment = false;
+  };
+  using Blocks = std::map<char*, Block>;
+
+  mutable std::mutex mutex;
+  Blocks blocks;                                  // every block of every segment, by address
+  std::set<std::pair<std::size_t, char*>> free;   // the unused ones by size, then address
+  MemoryStats stats;
+  std::size_t limit = 0;
+
+  void insert_free(Blocks::iterator block) { free.emplace(block->second.bytes, block->first); }
+  void erase_free(Blocks::iterator block) { free.erase({block->second.bytes, block->first}); }
+
+  // Cuts a free block (already off the free list) down to `bytes`; the rest goes back on the list.
+  void split(Blocks::iterator block, std::size_t bytes) {
+    const std::size_t rest = block->second.bytes - bytes;
+    if (rest < alignment + red_zone) return;
+    block->second.bytes = bytes;
+    insert_free(blocks.emplace(block->first + bytes, Block{.bytes = rest}).first);
+  }
+
+  // Merges a block with a free successor in the same segment; both must be off the free list or unused.
+  void absorb_next(Blocks::iterator block) {
+    const auto next = std::next(block);
+    if (next == blocks.end() || next->second.used || next->second.first_in_segment) return;
+    erase_free(next);
+    block->second.bytes += next->second.bytes;
+    blocks.erase(next);
+  }
+
+  void release_unused_segments(DeviceMemory& memory) {
+    for (auto block = blocks.begin(); block != blocks.end();) {
+      const auto next = std::next(block);
+      const bool whole = block->second.first_in_segment && (next == blocks.end() || next->second.first_in_segment);
+      if (whole && !block->second.used) {
+        erase_free(block);
+        unpoison(block->first, block->second.bytes);
+        memory.release(block->first, block->second.bytes);
+        stats.reserved -= block->second.bytes;
+        blocks.erase(block);
+      }
+      block = next;
+    }
+  }
+};
+
+Allocator& Allocator::of(Device device) {
+  check(device.kind == DeviceKind::cpu, "no allocator for device {}", device.to_string());
+  // Never destroyed: tensors in static storage may be freed after any destructor would have run.
+  static auto* memory = new HostMemory;
+  static auto* allocator = new Allocator(Device::cpu(), *memory);
+  return *allocator;
+}
+
+Allocator::Allocator(Device device, DeviceMemory& memory) : device_(device), memory_(memory), state_(new State) {}
+
+Allocator::~Allocator() {
+  state_->release_unused_segments(memory_);
+  delete state_;
+}
+
+void* Allocator::allocate(std::size_t bytes, Category category) {
+  const std::lock_guard lock(state_->mutex);
+  State& state = *state_;
+  check(bytes <= SIZE_MAX / 2, "Allocator: a request of {} bytes is beyond any device", bytes);
+  const std::size_t requested = round_up(std::max<std::size_t>(bytes, 1), alignment);
+  if (state.limit != 0 && state.stats.total.live + requested > state.limit)
+    fail(ErrorKind::memory, "out of memory on {}: {} bytes of {} needed, {} of the {} bytes allowed are in use",
+         device_.to_string(), requested, name_of(category), state.stats.total.live, state.limit);
+
+  const std::size_t extent = requested + red_zone;
+  auto fit = state.free.lower_bound({extent, nullptr});
+  if (fit == state.free.end()) {
+    const std::size_t segment = round_up(std::max(extent, segment_bytes), huge_page);
+    void* memory = memory_.allocate(segment);
+    if (memory == nullptr) {
+      state.release_unused_segments(memory_);
+      memory = memory_.allocate(segment);
+    }
+    if (memory == nullptr)
+      fail(ErrorKind::memory, "out of memory on {}: {} bytes of {} needed, {} bytes in use, about {} free",
+           device_.to_string(), requested, name_of(category), state.stats.total.live, memory_.available());
+    state.stats.reserved += segment;
+    poison(memory, segment);
+    auto* start = static_cast<char*>(memory);
+    state.insert_free(state.blocks.emplace(start, State::Block{.bytes = segment, .first_in_segment = true}).first);
+    fit = state.free.lower_bound({extent, nullptr});
+  }
+  const auto block = state.blocks.find(fit->second);
+  state.free.erase(fit);
+  state.split(block, extent);
+  block->second.used = true;
+  block->second.requested = requested;
+  block->second.category = category;
+  add_usage(state.stats.total, requested);
+  add_usage(state.stats.by_category[static_cast<std::size_t>(category)], requested);
+  unpoison(block->first, bytes);
+  if (fill_fresh_blocks && bytes != 0) memory_.fill(block->first, 0xff, bytes);
+  return block->first;
+}
+
+void Allocator::deallocate(void* pointer) noexcept {
+  const std::lock_guard lock(state_->mutex);
+  State& state = *state_;
+  auto block = state.blocks.find(static_cast<char*>(pointer));
+  if (block == state.blocks.end() || !block->second.used) return;
+  block->second.used = false;
+  poison(block->first, block->second.bytes);
+  state.stats.total.live -= block->second.requested;
+  state.stats.by_category[static_cast<std::size_t>(block->second.category)].live -= block->second.requested;
+  state.absorb_next(block);
+  if (!block->second.first_in_segment && block != state.blocks.begin()) {
+    const auto previous = std::prev(block);
+    if (!previous->second.used) {
+      state.erase_free(previous);
+      previous->second.bytes += block->second.bytes;
+      state.blocks.erase(block);
+      block = previous;
+    }
+  }
+  state.insert_free(block);
+}
+
+MemoryStats Allocator::stats() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->stats;
+}
+
+void Allocator::reset_peak() {
+  const std::lock_guard lock(state_->mutex);
+  state_->stats.total.peak = state_->stats.total.live;
+  for (auto& usage : state_->stats.by_category) usage.peak = usage.live;
+}
+
+void Allocator::set_limit(std::size_t bytes) {
+  const std::lock_guard lock(state_->mutex);
+  state_->limit = bytes;
+}
+
+void Allocator::release_cached() {
+  const std::lock_guard lock(state_->mutex);
+  state_->release_unused_segments(memory_);
+}
+
+}  // namespace accrue

@@ -1,0 +1,78 @@
+// A caching arena per device with exact accounting: every byte Accrue uses on a device goes through here.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "core/device.h"
+
+namespace accrue {
+
+// What a block is for; live and peak bytes are kept per category.
+enum class Category : std::uint8_t { parameters, gradients, optimizer, activations, workspace, data };
+inline constexpr std::size_t category_count = 6;
+std::string_view name_of(Category category);
+
+struct MemoryStats {
+  struct Usage {
+    std::size_t live = 0;  // bytes in use now
+    std::size_t peak = 0;  // most bytes in use at once since the last reset_peak()
+  };
+  Usage total;
+  std::array<Usage, category_count> by_category;
+  std::size_t reserved = 0;  // bytes taken from the device, in use or cached
+
+  const Usage& operator[](Category category) const { return by_category[static_cast<std::size_t>(category)]; }
+};
+
+// The memory of one kind of device: what an allocator draws on and how bytes move. A backend implements it once.
+class DeviceMemory {
+ public:
+  virtual ~DeviceMemory() = default;
+  // At least `bytes` bytes aligned to 64, or nullptr when there is no more.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void release(void* pointer, std::size_t bytes) noexcept = 0;
+  // Bytes that could still be allocated, as far as the system tells; for error messages.
+  virtual std::size_t available() const = 0;
+  virtual void fill(void* destination, int byte, std::size_t bytes) = 0;
+  virtual void copy(void* destination, const void* source, std::size_t bytes) = 0;
+  virtual void copy_from_host(void* destination, const void* source, std::size_t bytes) = 0;
+  virtual void copy_to_host(void* destination, const void* source, std::size_t bytes) = 0;
+};
+
+// Best fit over large segments, blocks split and coalesced, ties by address: the same sequence of requests from the same
+// state gets the same addresses. Thread-safe.
+class Allocator {
+ public:
+  static constexpr std::size_t alignment = 64;
+
+  // The allocator of a device; it lives until the process ends. Throws Error(no_device) if there is no such device.
+  static Allocator& of(Device device);
+
+  explicit Allocator(Device device, DeviceMemory& memory);
+  ~Allocator();
+  Allocator(const Allocator&) = delete;
+  Allocator& operator=(const Allocator&) = delete;
+
+  // Uninitialised bytes (NaN patterns in sanitizer builds). Throws Error(memory) naming the need and what is free.
+  void* allocate(std::size_t bytes, Category category);
+  void deallocate(void* pointer) noexcept;
+
+  MemoryStats stats() const;
+  void reset_peak();
+  // No more than this many live bytes may be in use at once; 0 lifts the limit.
+  void set_limit(std::size_t bytes);
+  // Returns wholly unused segments to the device.
+  void release_cached();
+  DeviceMemory& memory() { return memory_; }
+
+ private:
+  struct State;
+  Device device_;
+  DeviceMemory& memory_;
+  State* state_;
+};
+
+}  // namespace accrue

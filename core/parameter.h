@@ -1,0 +1,106 @@
+// Trainable parameters: named slices of a few flat buffers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/grad_slot.h"
+#include "core/tensor.h"
+
+namespace accrue {
+
+// How a parameter's first values are drawn; keyed by (seed, parameter, element), so they depend on nothing else.
+struct Initializer {
+  enum class Kind { zeros, ones, normal, uniform };
+  Kind kind = Kind::zeros;
+  float scale = 0;  // standard deviation of the normal, bound of the uniform in [-scale, scale)
+
+  static Initializer zeros() { return {.kind = Kind::zeros}; }
+  static Initializer ones() { return {.kind = Kind::ones}; }
+  static Initializer normal(float deviation) { return {.kind = Kind::normal, .scale = deviation}; }
+  static Initializer uniform(float bound) { return {.kind = Kind::uniform, .scale = bound}; }
+};
+
+// A handle to one named parameter; copies (a tied embedding) are the same parameter.
+class Parameter {
+ public:
+  Parameter() = default;
+  bool defined() const { return state_ != nullptr; }
+  const std::string& name() const { return state_->name; }
+  const Shape& shape() const { return state_->shape; }
+
+  const Tensor& value() const;   // what forward and backward read, in the compute dtype
+  const Tensor& master() const;  // f32, what the optimizer updates; the same tensor as value() when computing in f32
+  const Tensor& grad() const;    // f32; its content means nothing while fresh()
+  // True until the first contribution after a clear: the gradient then reads as zero, whatever the buffer holds.
+  bool fresh() const { return state_->fresh; }
+  // Weight decay applies to tensors of two or more dimensions.
+  bool decays() const { return state_->shape.rank() >= 2; }
+
+  // Where to put a contribution: the first one of a window overwrites, the others accumulate (contract 10, 11).
+  GradSlot grad_slot() const;
+
+ private:
+  friend class ParameterStore;
+  struct State {
+    std::string name;
+    Shape shape;
+    Initializer initializer;
+    std::uint32_t index = 0;
+    std::int64_t offset = 0;  // elements from the start of the flat buffers
+    bool fresh = true;
+    Tensor value, master, grad;
+  };
+  std::shared_ptr<State> state_;
+};
+
+// A run of the flat buffers to which the optimizer applies one weight decay.
+struct ParameterGroup {
+  std::int64_t offset = 0;  // elements
+  std::int64_t count = 0;
+  bool decay = false;
+};
+
+// Collects parameters, then lays them out in flat buffers: compute values, f32 master values, f32 gradients. Decaying
+// parameters come first, so that each group is one run; slices start at 64-byte boundaries, and the padding between them
+// stays zero in every buffer.
+class ParameterStore {
+ public:
+  ParameterStore() = default;
+  ParameterStore(const ParameterStore&) = delete;
+  ParameterStore& operator=(const ParameterStore&) = delete;
+
+  // Before allocate(). Names are unique; an empty name or a repeated one throws.
+  Parameter add(std::string name, const Shape& shape, Initializer initializer);
+  // Makes the buffers and draws the initial values.
+  void allocate(Device device, std::uint64_t seed, DType compute = DType::f32);
+  bool allocated() const { return master_.defined(); }
+
+  const std::vector<Parameter>& parameters() const { return parameters_; }  // in the order of add()
+  Parameter find(std::string_view name) const;                              // undefined if there is none
+  std::int64_t parameter_count() const;                                     // elements, padding not counted
+
+  // Flat buffers, padding included.
+  const Tensor& values() const { return values_; }
+  const Tensor& master() const { return master_; }
+  const Tensor& gradients() const { return gradients_; }
+  std::vector<ParameterGroup> groups() const;
+  // The slice of a flat buffer of the same layout (an optimizer's m or v) that belongs to a parameter.
+  Tensor slice(const Tensor& flat, const Parameter& parameter) const;
+  DType compute_dtype() const { return values_.dtype(); }
+
+  // Starts a new window: every gradient reads as zero from here on; nothing is written.
+  void clear_gradients();
+  // Before the flat gradient buffer is read as a whole: stores zeros where no contribution arrived in this window.
+  void settle_gradients();
+
+ private:
+  std::vector<Parameter> parameters_;
+  Tensor values_, master_, gradients_;
+  std::int64_t decay_count_ = 0, total_count_ = 0;
+};
+
+}  // namespace accrue

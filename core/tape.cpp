@@ -1,0 +1,88 @@
+#include "core/tape.h"
+
+#include <utility>
+
+namespace accrue {
+
+Tape Tape::inference() {
+  MicroBatchContext context;
+  context.training = false;
+  Tape tape(std::move(context));
+  tape.recording_ = false;
+  return tape;
+}
+
+void Tape::record(std::string_view name, const Tensor& output, Backward backward) {
+  if (!recording_) return;
+  wanted_.insert(output.id());
+  nodes_.push_back({.name = name, .output = output.id(), .backward = std::move(backward)});
+}
+
+bool Tape::needs_grad(const Tensor& x) const { return x.defined() && wanted_.contains(x.id()); }
+
+void Tape::require_grad(const Tensor& x) { wanted_.insert(x.id()); }
+
+GradSlot Tape::grad_slot(const Tensor& x) {
+  if (const auto outer = delegated_.find(x.id()); outer != delegated_.end()) return outer->second->grad_slot(x);
+  if (!needs_grad(x)) return {};
+  Tensor& gradient = grads_[x.id()];
+  if (!gradient.defined()) {
+    gradient = empty_like(x);
+    return {.tensor = gradient, .write = Write::overwrite};
+  }
+  // A residual sum hands one gradient to both of its operands; adding to one must not change the other.
+  if (gradient.shares_storage()) gradient = gradient.clone();
+  return {.tensor = gradient, .write = Write::accumulate};
+}
+
+void Tape::contribute(const Tensor& x, const Tensor& gradient,
+                      const std::function<void(const GradSlot&, const Tensor&)>& add) {
+  if (const auto outer = delegated_.find(x.id()); outer != delegated_.end())
+    return outer->second->contribute(x, gradient, add);
+  if (!needs_grad(x)) return;
+  check(gradient.shape() == x.shape(), "Tape: a gradient of shape {} for a tensor of shape {}", gradient.shape(), x.shape());
+  if (Tensor& mine = grads_[x.id()]; !mine.defined()) {
+    mine = gradient;
+  } else {
+    add(grad_slot(x), gradient);
+  }
+}
+
+bool Tape::has_grad(const Tensor& y) const {
+  const auto found = grads_.find(y.id());
+  return found != grads_.end() && found->second.defined();
+}
+
+Tensor Tape::grad(const Tensor& y) const {
+  check(has_grad(y), "Tape: no gradient has been written for this tensor of shape {}", y.shape());
+  return grads_.at(y.id());
+}
+
+void Tape::delegate_grad(const Tensor& x, Tape& outer) {
+  if (!outer.needs_grad(x) && !outer.delegated_.contains(x.id())) return;
+  wanted_.insert(x.id());
+  delegated_[x.id()] = &outer;
+}
+
+void Tape::backward(const Tensor& loss) {
+  check(recording_, "Tape: an inference tape has nothing to unwind");
+  root_ = loss.id();
+  check(wanted_.contains(root_), "Tape: backward() needs the output of a recorded loss, but this tensor is not on the tape");
+  backward();
+}
+
+void Tape::backward() {
+  while (!nodes_.empty()) {
+    Node node = std::move(nodes_.back());
+    nodes_.pop_back();
+    const auto gradient = grads_.find(node.output);
+    const bool reached = node.output == root_ || (gradient != grads_.end() && gradient->second.defined());
+    if (reached) node.backward(*this);
+    // Nothing recorded earlier can consume this output, so its gradient has been read for the last time.
+    grads_.erase(node.output);
+  }
+  grads_.clear();
+  wanted_.clear();
+}
+
+}  // namespace accrue

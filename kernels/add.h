@@ -1,0 +1,22 @@
+// Element-wise sum, as of a residual connection.
+#pragma once
+
+#include "core/tensor.h"
+
+namespace accrue::kernels {
+
+// out = a + b, all of one shape and dtype; out may be a or b.
+// 1 FLOP/element | bytes: 3*n*sizeof(T) | memory-bound | deterministic
+struct Add {
+  Tensor out;
+  Tensor a;
+  Tensor b;
+};
+
+void add(const Add&);
+
+namespace cpu {
+void add(const Add&);
+}
+
+}  // namespace accrue::kernels

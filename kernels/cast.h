@@ -1,0 +1,22 @@
+// Conversion between floating-point dtypes.
+#pragma once
+
+#include "core/tensor.h"
+
+namespace accrue::kernels {
+
+// out = x, converted: f32, f16 and bf16 in any combination, rounding to nearest, ties to even; NaN stays NaN, and what
+// exceeds a half's range becomes infinite.
+// bytes: n*(sizeof(Out) + sizeof(In)) | memory-bound | deterministic
+struct Cast {
+  Tensor out;
+  Tensor x;
+};
+
+void cast(const Cast&);
+
+namespace cpu {
+void cast(const Cast&);
+}
+
+}  // namespace accrue::kernels

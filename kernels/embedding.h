@@ -1,0 +1,38 @@
+// Token embedding, with or without a learned position embedding.
+#pragma once
+
+#include "core/grad_slot.h"
+
+namespace accrue::kernels {
+
+// y[i, :] = table[ids[i], :] (+ positions[i % T, :] where T = ids.shape().last()).
+// ids i32 [..., T]; table [V, C]; positions [>= T, C] or undefined; y [..., T, C].
+// An id outside [0, V) throws Error(bad_data) naming the id and its place.
+// bytes: ids + 2*n*C*sizeof(T) | memory-bound | deterministic
+struct EmbeddingForward {
+  Tensor y;
+  Tensor ids;
+  Tensor table;
+  Tensor positions;
+};
+
+// dtable[ids[i], :] += dy[i, :], dpositions[i % T, :] += dy[i, :] summed in the order of i. An overwriting slot stores zeros
+// to the rows that no id names. Both are f32; either may be undefined.
+// 1-2 FLOP/element | bytes: (n*C)*sizeof(T) + read and write of the touched rows (all rows when overwriting) |
+// memory-bound | deterministic: each row of a gradient is summed by one thread, in the order of i
+struct EmbeddingBackward {
+  GradSlot dtable;
+  GradSlot dpositions;
+  Tensor dy;
+  Tensor ids;
+};
+
+void embedding_forward(const EmbeddingForward&);
+void embedding_backward(const EmbeddingBackward&);
+
+namespace cpu {
+void embedding_forward(const EmbeddingForward&);
+void embedding_backward(const EmbeddingBackward&);
+}  // namespace cpu
+
+}  // namespace accrue::kernels

@@ -1,0 +1,16 @@
+#include "kernels/threads.h"
+
+#include <omp.h>
+
+#include "core/check.h"
+
+namespace accrue::kernels {
+
+void set_thread_count(int threads) {
+  check(threads >= 1, "set_thread_count: at least 1 thread is needed, but got {}", threads);
+  omp_set_num_threads(threads);
+}
+
+int thread_count() { return omp_get_max_threads(); }
+
+}  // namespace accrue::kernels
