@@ -12,22 +12,22 @@ Tape Tape::inference() {
   return tape;
 }
 
-void Tape::record(std::string_view name, const Tensor& output, Backward backward) {
+void Tape::record(std::string_view name, const Node& output, Backward backward) {
   if (!recording_) return;
-  wanted_.insert(output.id());
-  nodes_.push_back({.name = name, .output = output.id(), .backward = std::move(backward)});
+  wanted_.insert(output.id);
+  records_.push_back({.name = name, .output = output.id, .backward = std::move(backward)});
 }
 
-bool Tape::needs_grad(const Tensor& x) const { return x.defined() && wanted_.contains(x.id()); }
+bool Tape::needs_grad(const Node& x) const { return wanted_.contains(x.id); }
 
-void Tape::require_grad(const Tensor& x) { wanted_.insert(x.id()); }
+void Tape::require_grad(const Node& x) { wanted_.insert(x.id); }
 
-GradSlot Tape::grad_slot(const Tensor& x) {
-  if (const auto outer = delegated_.find(x.id()); outer != delegated_.end()) return outer->second->grad_slot(x);
+GradSlot Tape::grad_slot(const Node& x) {
+  if (const auto outer = delegated_.find(x.id); outer != delegated_.end()) return outer->second->grad_slot(x);
   if (!needs_grad(x)) return {};
-  Tensor& gradient = grads_[x.id()];
+  Tensor& gradient = grads_[x.id];
   if (!gradient.defined()) {
-    gradient = empty_like(x);
+    gradient = Tensor::empty(x.shape, x.dtype, x.device);
     return {.tensor = gradient, .write = Write::overwrite};
   }
   // A residual sum hands one gradient to both of its operands; adding to one must not change the other.
@@ -35,51 +35,57 @@ GradSlot Tape::grad_slot(const Tensor& x) {
   return {.tensor = gradient, .write = Write::accumulate};
 }
 
-void Tape::contribute(const Tensor& x, const Tensor& gradient,
+void Tape::contribute(const Node& x, const Tensor& gradient,
                       const std::function<void(const GradSlot&, const Tensor&)>& add) {
-  if (const auto outer = delegated_.find(x.id()); outer != delegated_.end())
+  if (const auto outer = delegated_.find(x.id); outer != delegated_.end())
     return outer->second->contribute(x, gradient, add);
   if (!needs_grad(x)) return;
-  check(gradient.shape() == x.shape(), "Tape: a gradient of shape {} for a tensor of shape {}", gradient.shape(), x.shape());
-  if (Tensor& mine = grads_[x.id()]; !mine.defined()) {
+  check(gradient.shape() == x.shape, "Tape: a gradient of shape {} for a tensor of shape {}", gradient.shape(), x.shape);
+  if (Tensor& mine = grads_[x.id]; !mine.defined()) {
     mine = gradient;
   } else {
     add(grad_slot(x), gradient);
   }
 }
 
-bool Tape::has_grad(const Tensor& y) const {
-  const auto found = grads_.find(y.id());
+bool Tape::has_grad(const Node& y) const {
+  const auto found = grads_.find(y.id);
   return found != grads_.end() && found->second.defined();
 }
 
-Tensor Tape::grad(const Tensor& y) const {
-  check(has_grad(y), "Tape: no gradient has been written for this tensor of shape {}", y.shape());
-  return grads_.at(y.id());
+Tensor Tape::grad(const Node& y) const {
+  check(has_grad(y), "Tape: no gradient has been written for this tensor of shape {}", y.shape);
+  return grads_.at(y.id);
 }
 
-void Tape::delegate_grad(const Tensor& x, Tape& outer) {
-  if (!outer.needs_grad(x) && !outer.delegated_.contains(x.id())) return;
-  wanted_.insert(x.id());
-  delegated_[x.id()] = &outer;
+Tensor Tape::take_grad(const Node& y) {
+  Tensor gradient = grad(y);
+  grads_.erase(y.id);
+  return gradient;
 }
 
-void Tape::backward(const Tensor& loss) {
+void Tape::delegate_grad(const Node& x, Tape& outer) {
+  if (!outer.needs_grad(x) && !outer.delegated_.contains(x.id)) return;
+  wanted_.insert(x.id);
+  delegated_[x.id] = &outer;
+}
+
+void Tape::backward(const Node& loss) {
   check(recording_, "Tape: an inference tape has nothing to unwind");
-  root_ = loss.id();
+  root_ = loss.id;
   check(wanted_.contains(root_), "Tape: backward() needs the output of a recorded loss, but this tensor is not on the tape");
   backward();
 }
 
 void Tape::backward() {
-  while (!nodes_.empty()) {
-    Node node = std::move(nodes_.back());
-    nodes_.pop_back();
-    const auto gradient = grads_.find(node.output);
-    const bool reached = node.output == root_ || (gradient != grads_.end() && gradient->second.defined());
-    if (reached) node.backward(*this);
+  while (!records_.empty()) {
+    Record record = std::move(records_.back());
+    records_.pop_back();
+    const auto gradient = grads_.find(record.output);
+    const bool reached = record.output == root_ || (gradient != grads_.end() && gradient->second.defined());
+    if (reached) record.backward(*this);
     // Nothing recorded earlier can consume this output, so its gradient has been read for the last time.
-    grads_.erase(node.output);
+    grads_.erase(record.output);
   }
   grads_.clear();
   wanted_.clear();
