@@ -52,6 +52,7 @@ class Tape {
 
   const MicroBatchContext& context() const { return context_; }
   bool recording() const { return recording_; }
+  void stop_recording() { recording_ = false; }
 
   // `output`'s gradient is what `backward` reads (grad(output)); if nobody wrote it, `backward` is skipped.
   void record(std::string_view name, const Node& output, Backward backward);

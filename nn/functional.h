@@ -1,0 +1,47 @@
+// Operations with gradients: each runs its forward kernel and records its backward on the tape.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "core/parameter.h"
+#include "core/tape.h"
+#include "kernels/activation.h"
+
+namespace accrue::nn {
+
+// How a linear layer's weight lies in memory.
+enum class WeightLayout {
+  in_out,  // [in, out]: y = x W, the layout of Hugging Face's Conv1D and of Accrue's own layers
+  out_in,  // [out, in]: y = x W^T, as for a head tied to an embedding table [vocabulary, width]
+};
+
+// y [..., out] = x [..., in] · weight + bias [out]; bias may be undefined.
+Tensor linear(Tape& tape, const Tensor& x, const Parameter& weight, const Parameter& bias = {},
+              WeightLayout layout = WeightLayout::in_out);
+
+// y [..., T, C] = table [V, C] at ids i32 [..., T], plus positions [>= T, C] where that is defined.
+Tensor embedding(Tape& tape, const Tensor& ids, const Parameter& table, const Parameter& positions = {});
+
+// Normalises the last axis of x [..., C]; gamma, beta [C].
+Tensor layernorm(Tape& tape, const Tensor& x, const Parameter& gamma, const Parameter& beta, float eps = 1e-5f);
+
+Tensor activation(Tape& tape, const Tensor& x, kernels::Activation kind);
+inline Tensor gelu(Tape& tape, const Tensor& x) { return activation(tape, x, kernels::Activation::gelu); }
+inline Tensor relu(Tape& tape, const Tensor& x) { return activation(tape, x, kernels::Activation::relu); }
+
+// Inverted dropout, active on training tapes; `site` tells the dropouts of a model apart (nn::Registry hands them out).
+Tensor dropout(Tape& tape, const Tensor& x, float p, std::uint32_t site);
+
+// a + b, of one shape. Backward hands dy to both without a copy.
+Tensor add(Tape& tape, const Tensor& a, const Tensor& b);
+
+// y [B, T, C] from qkv [B, T, 3C]: softmax(Q K^T / sqrt(C / heads)) V, causal, with dropout p on the probabilities.
+Tensor causal_attention(Tape& tape, const Tensor& qkv, int heads, float p = 0, std::uint32_t site = 0);
+
+// y = function(tape, x), whose inner activations are freed at once and computed again in the backward pass (activation
+// checkpointing: Chen et al., arXiv:1604.06174). Changes no bit of the gradient (contract 22): every random number of the
+// second forward is that of the first. Only x and the parameters may carry gradients into the function.
+Tensor recompute(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, const Tensor&)>& function);
+
+}  // namespace accrue::nn

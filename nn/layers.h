@@ -1,0 +1,95 @@
+// The basic layers, and their sequence.
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "nn/functional.h"
+#include "nn/module.h"
+
+namespace accrue::nn {
+
+enum class Bias { yes, no };
+
+// y [..., out] = x [..., in] W + b with W [in, out]. Both start uniform in +-1/sqrt(in), as torch.nn.Linear does, unless a
+// weight initialiser is given; the bias is then zero.
+class Linear final : public Module {
+ public:
+  Linear(std::int64_t in, std::int64_t out, Bias bias = Bias::yes);
+  Linear(std::int64_t in, std::int64_t out, Initializer weight, Bias bias = Bias::yes);
+  void register_into(Registry registry) override;
+  Tensor forward(Tape& tape, const Tensor& x) const override { return linear(tape, x, weight_, bias_); }
+
+ private:
+  std::int64_t in_, out_;
+  Initializer weight_init_, bias_init_;
+  Bias has_bias_;
+  Parameter weight_, bias_;
+};
+
+// y [..., width] = table [vocabulary, width] at ids i32 [...]; starts normal with deviation 1, as torch.nn.Embedding does.
+class Embedding final : public Module {
+ public:
+  Embedding(std::int64_t vocabulary, std::int64_t width, Initializer initializer = Initializer::normal(1.0f))
+      : shape_{vocabulary, width}, initializer_(initializer) {}
+  void register_into(Registry registry) override { table_ = registry.parameter("weight", shape_, initializer_); }
+  Tensor forward(Tape& tape, const Tensor& ids) const override { return embedding(tape, ids, table_); }
+
+ private:
+  Shape shape_;
+  Initializer initializer_;
+  Parameter table_;
+};
+
+class LayerNorm final : public Module {
+ public:
+  explicit LayerNorm(std::int64_t width, float eps = 1e-5f) : width_(width), eps_(eps) {}
+  void register_into(Registry registry) override;
+  Tensor forward(Tape& tape, const Tensor& x) const override { return layernorm(tape, x, gamma_, beta_, eps_); }
+
+ private:
+  std::int64_t width_;
+  float eps_;
+  Parameter gamma_, beta_;
+};
+
+class Gelu final : public Module {
+ public:
+  void register_into(Registry) override {}
+  Tensor forward(Tape& tape, const Tensor& x) const override { return gelu(tape, x); }
+};
+
+class Relu final : public Module {
+ public:
+  void register_into(Registry) override {}
+  Tensor forward(Tape& tape, const Tensor& x) const override { return relu(tape, x); }
+};
+
+// Zeroes elements with probability p in training and divides the others by 1 - p. 0 <= p < 1.
+class Dropout final : public Module {
+ public:
+  explicit Dropout(float p);
+  void register_into(Registry registry) override { site_ = registry.dropout_site(); }
+  Tensor forward(Tape& tape, const Tensor& x) const override { return dropout(tape, x, p_, site_); }
+
+ private:
+  float p_;
+  std::uint32_t site_ = 0;
+};
+
+// Applies its modules in order; parameters are named by index: "0.weight".
+class Sequential final : public Module {
+ public:
+  template <class... Modules>
+  explicit Sequential(Modules... modules) {
+    (modules_.push_back(std::make_unique<Modules>(std::move(modules))), ...);
+  }
+  void register_into(Registry registry) override;
+  Tensor forward(Tape& tape, const Tensor& x) const override;
+
+ private:
+  std::vector<std::unique_ptr<Module>> modules_;
+};
+
+}  // namespace accrue::nn

@@ -1,0 +1,54 @@
+// Layers: objects that register named parameters and run a forward function.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/parameter.h"
+#include "core/tape.h"
+
+namespace accrue::nn {
+
+class Module;
+
+// Where a module registers: the store, a name prefix ("h.0.attn.") and the counter that tells dropouts apart.
+class Registry {
+ public:
+  explicit Registry(ParameterStore& store) : store_(&store), next_site_(std::make_shared<std::uint32_t>(0)) {}
+
+  Parameter parameter(std::string_view name, const Shape& shape, Initializer initializer) {
+    return store_->add(prefix_ + std::string(name), shape, initializer);
+  }
+  void module(std::string_view name, Module& child);
+  std::uint32_t dropout_site() { return (*next_site_)++; }
+
+ private:
+  ParameterStore* store_;
+  std::string prefix_;
+  std::shared_ptr<std::uint32_t> next_site_;
+};
+
+class Module {
+ public:
+  virtual ~Module() = default;
+  // Called once, before the first forward.
+  virtual void register_into(Registry registry) = 0;
+  virtual Tensor forward(Tape& tape, const Tensor& x) const = 0;
+};
+
+inline void Registry::module(std::string_view name, Module& child) {
+  Registry scope = *this;
+  scope.prefix_ += std::string(name) + ".";
+  child.register_into(scope);
+}
+
+// Registers the module's parameters and allocates them with their initial values.
+inline void initialize(Module& module, ParameterStore& parameters, std::uint64_t seed = 0, Device device = Device::cpu()) {
+  module.register_into(Registry(parameters));
+  parameters.allocate(device, seed);
+}
+
+}  // namespace accrue::nn
