@@ -7,8 +7,9 @@
 //   HWY_BEFORE_NAMESPACE();
 //   namespace accrue::kernels::cpu::HWY_NAMESPACE {
 //   void add_range(const float* a, …, std::int64_t n) {
-//     over_vectors(n, [&](std::int64_t i, auto access) HWY_ATTR { access.store(hn::Add(access.load(a + i), …), out +
-//     i); });
+//     over_vectors(n, [&](std::int64_t i, auto access) HWY_ATTR {
+//       access.store(hn::Add(access.load(a + i), access.load(b + i)), out + i);
+//     });
 //   }
 //   }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
 //   HWY_AFTER_NAMESPACE();
@@ -122,7 +123,7 @@ HWY_INLINE void store_from_f32(Floats v, f16* to) {
 // How a loop's body reads and writes lanes() elements; T is float, f16 or bf16.
 struct WholeVector {
   template <class T>
-  HWY_INLINE Floats load(const T* from) const {
+  HWY_INLINE Floats load(const T* from, [[maybe_unused]] float rest = 0) const {
     return load_as_f32(from);
   }
   template <class T>
