@@ -40,7 +40,8 @@ std::string format_count(double count) {
   if (!std::isfinite(count)) return "?";
   std::string digits = fmt::format("{:.0f}", std::abs(count));
   for (auto position = std::ssize(digits) - 3; position > 0; position -= 3) digits.insert(static_cast<std::size_t>(position), ",");
-  return count <= -0.5 ? "-" + digits : digits;
+  if (count <= -0.5) digits.insert(digits.begin(), '-');
+  return digits;
 }
 
 std::string format_progress(const ProgressState& s, std::size_t width) {
