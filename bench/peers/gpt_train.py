@@ -20,7 +20,7 @@ LAST_UPDATES = 50  # the training loss reported at the end is their mean
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--text", required=True, help="file to train on, as bytes")
-    parser.add_argument("--validation-fraction", type=float, default=0.05, help="part of the text's end that is held out")
+    parser.add_argument("--validation-fraction", type=float, default=0.05, help="held-out part at the end")
     parser.add_argument("--layers", type=int, default=4, help="transformer blocks")
     parser.add_argument("--heads", type=int, default=4, help="attention heads")
     parser.add_argument("--width", type=int, default=128, help="residual width")

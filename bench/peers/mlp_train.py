@@ -13,7 +13,7 @@ import tuning
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist",
-                        help="folder with the four *-ubyte.gz files; Debian's dataset-fashion-mnist installs the default")
+                        help="folder of the four *-ubyte.gz files; the default is where Debian has them")
     parser.add_argument("--epochs", type=int, default=5, help="passes over the 60,000 training images")
     parser.add_argument("--batch", type=int, default=128, help="images in an update")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's rate")

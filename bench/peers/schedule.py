@@ -1,4 +1,4 @@
-"""Learning rate of an update: linear warm-up, then constant, linear or cosine. The formulas of Accrue's own schedule."""
+"""Learning rate of an update: linear warm-up, then constant, linear or cosine; Accrue's own formulas."""
 
 import math
 
