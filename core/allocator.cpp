@@ -9,6 +9,11 @@
 #include "core/check.h"
 #include "core/host_memory.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1  // clang says it in another way than gcc
+#endif
+#endif
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
@@ -100,7 +105,8 @@ struct Allocator::State {
 };
 
 Allocator& Allocator::of(Device device) {
-  check(device.kind == DeviceKind::cpu, "no allocator for device {}", device.to_string());
+  if (device.kind != DeviceKind::cpu)
+    fail(ErrorKind::no_device, "no memory of device {}: this build of Accrue has the CPU only", device.to_string());
   // Never destroyed: tensors in static storage may be freed after any destructor would have run.
   static auto* memory = new HostMemory;
   static auto* allocator = new Allocator(Device::cpu(), *memory);
@@ -126,10 +132,15 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
   const std::size_t extent = requested + red_zone;
   auto fit = state.free.lower_bound({extent, nullptr});
   if (fit == state.free.end()) {
-    const std::size_t segment = round_up(std::max(extent, segment_bytes), huge_page);
+    const std::size_t smallest = round_up(extent, huge_page);
+    std::size_t segment = std::max(smallest, segment_bytes);
     void* memory = memory_.allocate(segment);
     if (memory == nullptr) {
       state.release_unused_segments(memory_);
+      memory = memory_.allocate(segment);
+    }
+    if (memory == nullptr && smallest < segment) {
+      segment = smallest;  // a device that is nearly full may still hold what is needed, just not a segment of it
       memory = memory_.allocate(segment);
     }
     if (memory == nullptr)

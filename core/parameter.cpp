@@ -52,6 +52,7 @@ const Tensor& Parameter::master() const { return state_->master; }
 const Tensor& Parameter::grad() const { return state_->grad; }
 
 GradSlot Parameter::grad_slot() const {
+  check(state_->grad.defined(), "parameter {} gets a gradient before ParameterStore::allocate()", state_->name);
   const bool first = std::exchange(state_->fresh, false);
   return {.tensor = state_->grad, .write = first ? Write::overwrite : Write::accumulate};
 }

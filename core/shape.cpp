@@ -10,15 +10,15 @@ Shape::Shape(std::span<const std::int64_t> extents) : rank_(static_cast<int>(ext
   check(extents.size() <= static_cast<std::size_t>(max_rank), "Shape: at most {} axes, but got {}", max_rank, extents.size());
   std::copy(extents.begin(), extents.end(), extents_.begin());
   for (std::int64_t extent : extents) {
-    check(extent >= 0, "Shape: extents must not be negative, but got {}", to_string());
+    check(extent >= 0, "Shape: extents must not be negative, but got {}", *this);
     const bool fits = !__builtin_mul_overflow(numel_, extent, &numel_);
-    check(fits, "Shape: the number of elements of {} does not fit 63 bits", to_string());
+    check(fits, "Shape: the number of elements of {} does not fit 63 bits", *this);
   }
 }
 
 std::int64_t Shape::operator[](int axis) const {
   const int index = axis < 0 ? axis + rank_ : axis;
-  check(index >= 0 && index < rank_, "Shape: axis {} does not exist in {}", axis, to_string());
+  check(index >= 0 && index < rank_, "Shape: axis {} does not exist in {}", axis, *this);
   return extents_[static_cast<std::size_t>(index)];
 }
 

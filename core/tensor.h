@@ -50,7 +50,10 @@ class Tensor {
   explicit operator bool() const { return defined(); }
   const Shape& shape() const { return shape_; }
   DType dtype() const { return dtype_; }
-  Device device() const { return storage_->device(); }
+  Device device() const {
+    check(defined(), "Tensor: an undefined tensor is on no device");
+    return storage_->device();
+  }
   std::int64_t numel() const { return shape_.numel(); }
   std::size_t bytes() const { return static_cast<std::size_t>(numel()) * size_of(dtype_); }
   std::uint64_t id() const { return id_; }
