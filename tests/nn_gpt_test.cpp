@@ -137,8 +137,7 @@ TEST(Gpt, AWidthBelowTheHeadsNamesOnlyPossibleWidths) {
   config.width = 2;
   config.heads = 4;
   const std::string message = error_message([&] { config.validate(); }, ErrorKind::usage);
-  EXPECT_THAT(message, HasSubstr("4"));
-  EXPECT_EQ(message.find("are 0"), std::string::npos) << message;
+  EXPECT_THAT(message, HasSubstr("the smallest width is 4"));
 }
 
 TEST(Gpt, IdsLongerThanTheContextOrOfAnotherRankAreRefused) {
