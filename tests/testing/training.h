@@ -96,7 +96,7 @@ class RecordingOptimizer final : public optim::Optimizer {
     ++steps;
     inner_.step(state);
   }
-  std::vector<optim::NamedTensor> state_tensors() override { return inner_.state_tensors(); }
+  std::vector<optim::NamedTensor> state_tensors() const override { return inner_.state_tensors(); }
   std::string name() const override { return inner_.name(); }
 
   int steps = 0;
@@ -156,7 +156,7 @@ struct Training {
     for (double& value : values) value /= static_cast<double>(recorder.last_state.target_count);
     return values;
   }
-  TrainingBits bits() {
+  TrainingBits bits() const {
     TrainingBits all{.weights = bits_of(parameters.master()), .update = accumulator.counters().update};
     for (const optim::NamedTensor& state : optimizer.state_tensors()) {
       const auto more = bits_of(state.tensor);
