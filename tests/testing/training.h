@@ -7,6 +7,7 @@
 #include <optional>
 #include <random>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -98,6 +99,7 @@ class RecordingOptimizer final : public optim::Optimizer {
   }
   std::vector<optim::NamedTensor> state_tensors() const override { return inner_.state_tensors(); }
   std::string name() const override { return inner_.name(); }
+  std::vector<std::pair<std::string, double>> hyper_parameters() const override { return inner_.hyper_parameters(); }
 
   int steps = 0;
   kernels::StepState last_state;
