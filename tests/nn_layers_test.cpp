@@ -184,7 +184,7 @@ TEST(Mlp, DropoutIsActiveInTrainingOnly) {
   EXPECT_EQ(bits_of(model.forward(again, x)), evaluated);
 }
 
-// What is live while a function runs and after it, beyond what was live before.
+// Activations that are live while a function runs, and after it, beyond those that were live before.
 struct Growth {
   std::size_t peak, kept;
 };
@@ -192,10 +192,10 @@ template <class Function>
 Growth growth(Device device, Function&& function) {
   Allocator& allocator = Allocator::of(device);
   allocator.reset_peak();
-  const std::size_t before = allocator.stats().total.live;
+  const std::size_t before = allocator.stats()[Category::activations].live;
   const auto result = function();
-  const MemoryStats stats = allocator.stats();
-  return {.peak = stats.total.peak - before, .kept = stats.total.live - before};
+  const MemoryStats::Usage usage = allocator.stats()[Category::activations];
+  return {.peak = usage.peak - before, .kept = usage.live - before};
 }
 
 TEST(Tape, AnInferenceTapeFreesEachActivationOnceTheNextLayerHasReadIt) {

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <fstream>
 #include <system_error>
+#include <type_traits>
+#include <utility>
 
 #include "train/mapped_file.h"
 #include "train/weights_file.h"
@@ -50,13 +53,25 @@ void point_link(const fs::path& link, const fs::path& target) {
   if (error) fail(ErrorKind::cannot_create, "{}: cannot be pointed at {}: {}", link.string(), target.string(), error.message());
 }
 
+// The library converts between kinds of numbers silently; a counter of 1.5 or a seed of -1 is damage.
+template <class T>
+bool holds(const nlohmann::json& value) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    return value.is_string();
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return value.is_number();
+  } else {
+    if (value.is_number_unsigned()) return std::in_range<T>(value.get<std::uint64_t>());
+    return value.is_number_integer() && std::in_range<T>(value.get<std::int64_t>());
+  }
+}
+
 template <class T>
 T member(const nlohmann::json& json, const char* key, const fs::path& file) {
-  try {
-    return json.at(key).get<T>();
-  } catch (const nlohmann::json::exception&) {
+  const auto found = json.find(key);
+  if (found == json.end() || !holds<T>(*found))
     fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(), key);
-  }
+  return found->get<T>();
 }
 
 RunSettings saved_settings(const nlohmann::json& json, const fs::path& file) {
@@ -66,6 +81,25 @@ RunSettings saved_settings(const nlohmann::json& json, const fs::path& file) {
           .data_order = member<std::string>(json, "data_order", file),
           .partial_window = member<std::string>(json, "partial_window", file),
           .dataset_size = member<std::int64_t>(json, "dataset_size", file)};
+}
+
+// window = update + skipped + empty (contract 5), in an order that cannot overflow.
+bool consistent(const Accumulator::State& state) {
+  const kernels::StepState& step = state.step;
+  return state.micro >= 0 && step.update >= 0 && step.skipped >= 0 && step.empty >= 0 && step.update <= state.window &&
+         step.skipped <= state.window - step.update && step.empty == state.window - step.update - step.skipped &&
+         step.skipped_in_a_row >= 0 && step.skipped_in_a_row <= step.skipped && step.loss_scale > 0 && std::isfinite(step.loss_scale);
+}
+
+Accumulator::State saved_state(const nlohmann::json& json, const fs::path& file) {
+  Accumulator::State state{.micro = member<std::int64_t>(json, "micro", file), .window = member<std::int64_t>(json, "window", file)};
+  state.step.update = member<std::int64_t>(json, "update", file);
+  state.step.skipped = member<std::int64_t>(json, "skipped", file);
+  state.step.empty = member<std::int64_t>(json, "empty", file);
+  state.step.skipped_in_a_row = member<std::int64_t>(json, "skipped_in_a_row", file);
+  state.step.loss_scale = member<float>(json, "loss_scale", file);
+  if (!consistent(state)) fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
+  return state;
 }
 
 template <class T>
@@ -133,22 +167,17 @@ void resume_checkpoint(const fs::path& checkpoint, const RunSettings& settings, 
     fail(ErrorKind::bad_data, "{}: format version {}, but this Accrue reads version {}", file.string(), version, format_version);
   require_same_settings(saved_settings(json, file), settings);
   require_same("the optimizer", member<std::string>(json, "optimizer", file), optimizer.name());
-  Accumulator::State state{.micro = member<std::int64_t>(json, "micro", file), .window = member<std::int64_t>(json, "window", file)};
-  state.step.update = member<std::int64_t>(json, "update", file);
-  state.step.skipped = member<std::int64_t>(json, "skipped", file);
-  state.step.empty = member<std::int64_t>(json, "empty", file);
-  state.step.skipped_in_a_row = member<std::int64_t>(json, "skipped_in_a_row", file);
-  state.step.loss_scale = member<float>(json, "loss_scale", file);
-  const kernels::StepState& step = state.step;
-  if (state.micro < 0 || step.update < 0 || step.skipped < 0 || step.empty < 0 || state.window != step.update + step.skipped + step.empty)
-    fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
-  load_weights(checkpoint, parameters);
-  read_tensors(checkpoint / "optimizer.safetensors", optimizer_tensors(parameters, optimizer));
+  const Accumulator::State state = saved_state(json, file);
+  // Both files are checked before either overwrites anything.
+  const FittingTensors weights(checkpoint / "model.safetensors", parameter_tensors(parameters));
+  const FittingTensors buffers(checkpoint / "optimizer.safetensors", optimizer_tensors(parameters, optimizer));
+  weights.load();
+  buffers.load();
   accumulator.restore(state);
 }
 
 void load_weights(const fs::path& checkpoint, const ParameterStore& parameters) {
-  read_tensors(checkpoint / "model.safetensors", parameter_tensors(parameters));
+  FittingTensors(checkpoint / "model.safetensors", parameter_tensors(parameters)).load();
 }
 
 nlohmann::json read_json(const fs::path& path) {

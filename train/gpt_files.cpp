@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "train/checkpoint.h"
@@ -98,7 +99,7 @@ void load_gpt_weights(const fs::path& weights, const ParameterStore& parameters)
   const std::string start = has_prefix(SafetensorsFile(weights)) ? std::string(prefix) : std::string();
   std::vector<FileTensor> tensors = parameter_tensors(parameters);
   for (FileTensor& tensor : tensors) tensor.name = start + tensor.name;
-  read_tensors(weights, tensors, is_redundant);
+  FittingTensors(weights, std::move(tensors), is_redundant).load();
 }
 
 }  // namespace accrue::train

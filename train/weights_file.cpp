@@ -1,11 +1,17 @@
 #include "train/weights_file.h"
 
-#include <cstring>
 #include <set>
-
-#include "train/safetensors.h"
+#include <utility>
 
 namespace accrue::train {
+namespace {
+
+bool holds_floats(const SafetensorsEntry& entry) {
+  using enum SafetensorsDType;
+  return entry.dtype == f64 || entry.dtype == f32 || entry.dtype == f16 || entry.dtype == bf16;
+}
+
+}  // namespace
 
 void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors) {
   SafetensorsWriter writer;
@@ -19,28 +25,33 @@ void write_tensors(const std::filesystem::path& path, const std::vector<FileTens
   writer.write(path);
 }
 
-void read_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors,
-                  const std::function<bool(const std::string&)>& ignorable) {
-  const SafetensorsFile file(path);
+FittingTensors::FittingTensors(const std::filesystem::path& path, std::vector<FileTensor> tensors,
+                               const std::function<bool(const std::string&)>& ignorable)
+    : file_(path), tensors_(std::move(tensors)) {
   std::set<std::string> wanted;
-  for (const FileTensor& tensor : tensors) {
+  for (const FileTensor& tensor : tensors_) {
     wanted.insert(tensor.name);
-    const SafetensorsEntry* entry = file.find(tensor.name);
+    const SafetensorsEntry* entry = file_.find(tensor.name);
     if (entry == nullptr)
       fail(ErrorKind::bad_data, "{}: tensor '{}' of shape {} is missing; is this a checkpoint of another model?", path.string(),
            tensor.name, tensor.tensor.shape());
     if (entry->shape != tensor.tensor.shape())
       fail(ErrorKind::bad_data, "{}: tensor '{}' has shape {}, but the model needs {}; is this a checkpoint of another model?",
            path.string(), tensor.name, entry->shape, tensor.tensor.shape());
+    if (!holds_floats(*entry))
+      fail(ErrorKind::bad_data, "{}: tensor '{}' has dtype {}, but weights are F64, F32, F16 or BF16", path.string(), tensor.name,
+           name_of(entry->dtype));
   }
-  for (const SafetensorsEntry& entry : file.entries()) {
+  for (const SafetensorsEntry& entry : file_.entries()) {
     if (!wanted.contains(entry.name) && !(ignorable && ignorable(entry.name)))
       fail(ErrorKind::bad_data, "{}: tensor '{}' belongs to no part of the model; is this a checkpoint of another model?",
            path.string(), entry.name);
   }
-  // Everything fits: only now is anything overwritten.
-  for (const FileTensor& tensor : tensors) {
-    const std::vector<float> values = to_floats(*file.find(tensor.name));
+}
+
+void FittingTensors::load() const {
+  for (const FileTensor& tensor : tensors_) {
+    const std::vector<float> values = to_floats(*file_.find(tensor.name));
     tensor.tensor.copy_from_host(std::span<const float>(values));
   }
 }

@@ -8,6 +8,7 @@
 
 #include "core/parameter.h"
 #include "optim/optimizer.h"
+#include "train/safetensors.h"
 
 namespace accrue::train {
 
@@ -19,11 +20,21 @@ struct FileTensor {
 
 // Writes f32 tensors; "format": "pt" in the metadata is what Hugging Face's loader asks for.
 void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors);
-// Fills the tensors from the file; every one must be there with its exact shape. `alias` maps a name to the one in the file;
-// names of the file that `ignorable` does not accept and nobody asked for are an error.
-// Throws Error(bad_data) naming the tensor, what was needed and what the file has.
-void read_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors,
-                  const std::function<bool(const std::string&)>& ignorable = {});
+
+// The tensors of a file that are to fill some of the model's, found to fit. Nothing is overwritten before load(), so that
+// several files can be checked before the first of them changes anything.
+class FittingTensors {
+ public:
+  // Every tensor must be in the file with its exact shape; names of the file that nobody asked for and `ignorable` does not
+  // accept are an error. Throws Error(no_input), or Error(bad_data) naming the tensor, what was needed and what the file has.
+  FittingTensors(const std::filesystem::path& path, std::vector<FileTensor> tensors,
+                 const std::function<bool(const std::string&)>& ignorable = {});
+  void load() const;
+
+ private:
+  SafetensorsFile file_;
+  std::vector<FileTensor> tensors_;
+};
 
 // The f32 master values of all parameters, by name.
 std::vector<FileTensor> parameter_tensors(const ParameterStore& parameters);

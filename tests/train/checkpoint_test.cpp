@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 
 #include "nn/mlp.h"
 #include "tests/testing/training.h"
@@ -162,6 +163,17 @@ TEST_F(Checkpoint, ADamagedOptimizerFileChangesNothingEither) {
   refusal(ErrorKind::no_input);
 }
 
+TEST_F(Checkpoint, ATensorThatIsNoFloatChangesNothing) {
+  SafetensorsWriter writer;
+  std::vector<std::vector<std::int32_t>> values;
+  for (const Parameter& parameter : trained.parameters.parameters()) {
+    values.emplace_back(static_cast<std::size_t>(parameter.shape().numel()));
+    writer.add(parameter.name(), DType::i32, parameter.shape(), std::as_bytes(std::span(values.back())));
+  }
+  writer.write(run() / "latest" / "model.safetensors");
+  EXPECT_THAT(refusal(ErrorKind::bad_data), AllOf(HasSubstr("I32"), HasSubstr("BF16")));
+}
+
 TEST_F(Checkpoint, AnOptimizerFileOfAnotherModelChangesNothing) {
   Mlp other{nn::Mlp({3, 6, 2})};
   write_tensors(run() / "latest" / "optimizer.safetensors", optimizer_tensors(other.parameters, other.optimizer));
@@ -190,7 +202,7 @@ TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
 }
 
 TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
-  for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{{"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}}) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{{"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"skipped_in_a_row", 3}, {"loss_scale", 0}}) {
     change_state([&, k = key, v = value](nlohmann::json& json) { json[k] = v; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict")) << key;
     save(trained);
@@ -198,14 +210,24 @@ TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
 }
 
 TEST_F(Checkpoint, NumbersOutsideTheirTypeAreBadData) {
-  for (const char* value : {"-1", "1.5", "1e30", "99999999999999999999999"}) {
-    for (const std::string key : {"micro", "update", "seed"}) {
+  for (const char* value : {"1.5", "1e30", "99999999999999999999999", "true", "null"}) {
+    for (const std::string key : {"micro", "update", "seed", "format_version"}) {
       change_state([&](nlohmann::json& json) { json[key] = nlohmann::json::parse(value); });
-      Mlp fresh{nn::Mlp({3, 5, 2})};
-      EXPECT_THROW(resume(find_checkpoint(run()), fresh), Error) << key << " " << value;
+      EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'" + key + "'")) << value;
       save(trained);
     }
   }
+  change_state([](nlohmann::json& json) { json["seed"] = -3; });
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'seed'"));
+  save(trained);
+  change_state([](nlohmann::json& json) { json["format_version"] = (std::int64_t{1} << 32) + 1; });  // 1 in 32 bits
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'format_version'"));
+}
+
+TEST_F(Checkpoint, CountersWhoseSumOverflowsAreBadData) {
+  constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+  change_state([&](nlohmann::json& json) { json["update"] = largest, json["skipped"] = largest, json["empty"] = 2, json["window"] = 0; });
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict"));
 }
 
 TEST_F(Checkpoint, AnotherFormatVersionIsBadData) {
