@@ -1,5 +1,6 @@
 #include "train/dataset.h"
 
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -16,15 +17,20 @@ Batch TextDataset::batch(std::span<const std::int64_t> indices, Device device) c
 }
 
 ImageDataset::Moments ImageDataset::moments_of(const LabelledImages& images) {
-  double sum = 0, squares = 0;
-  for (const std::uint8_t pixel : images.pixels) {
-    sum += pixel;
-    squares += double{1} * pixel * pixel;
+  std::array<double, 256> count_of{};
+  for (const std::uint8_t pixel : images.pixels) ++count_of[pixel];
+  const auto count = static_cast<double>(images.pixels.size());
+  double mean = 0, variance = 0;
+  for (std::size_t value = 0; value < 256; ++value) mean += static_cast<double>(value) * count_of[value];
+  mean /= count;
+  // From the differences: mean square minus squared mean cancels to a tiny remainder when all pixels are alike.
+  for (std::size_t value = 0; value < 256; ++value) {
+    const double difference = static_cast<double>(value) - mean;
+    variance += difference * difference * count_of[value] / count;
   }
-  const double count = static_cast<double>(images.pixels.size()) * 255, mean = sum / count;
-  const double variance = squares / (count * 255) - mean * mean;
   // A set of equal pixels has nothing to standardise.
-  return {.mean = static_cast<float>(mean), .deviation = variance > 0 ? static_cast<float>(std::sqrt(variance)) : 1.0f};
+  const double deviation = variance > 0 ? std::sqrt(variance) / 255 : 1;
+  return {.mean = static_cast<float>(mean / 255), .deviation = static_cast<float>(deviation)};
 }
 
 Batch ImageDataset::batch(std::span<const std::int64_t> indices, Device device) const {

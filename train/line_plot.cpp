@@ -20,8 +20,9 @@ struct Range {
   bool empty() const { return low > high; }
   // Where a value lies in [0, cells), for at least one cell.
   int cell(double value, int cells) const {
-    if (high == low) return cells / 2;
-    return std::clamp(static_cast<int>((value - low) / (high - low) * (cells - 1) + 0.5), 0, cells - 1);
+    const double half_span = high / 2 - low / 2;  // the whole span may overflow
+    if (!(half_span > 0)) return cells / 2;
+    return std::clamp(static_cast<int>((value / 2 - low / 2) / half_span * (cells - 1) + 0.5), 0, cells - 1);
   }
 };
 
@@ -111,7 +112,8 @@ std::string line_plot(const std::vector<Series>& series, const PlotOptions& opti
   std::string text = fmt::format("{:>9}   {}\n", options.y_label, legend(series, marks));
   for (int row = 0; row < options.height; ++row) {
     const bool labelled = row % 5 == 0 || row == options.height - 1;
-    const double value = y.high - (y.high - y.low) * row / (options.height - 1);
+    const double down = static_cast<double>(row) / (options.height - 1);
+    const double value = y.high * (1 - down) + y.low * down;
     text += fmt::format("{:>9} {}{}\n", labelled ? fmt::format("{:.3g}", value) : "", bar, canvas.row(row));
   }
   text += fmt::format("{:>9} {}", "", corner);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -13,12 +14,15 @@ namespace accrue::train {
 std::int32_t choose_token(std::span<const float> logits, const SamplingOptions& options, double uniform) {
   check(!logits.empty(), "choose_token: no logits");
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i])) fail(ErrorKind::numeric, "the model's logit of token {} is NaN; its training has diverged", i);
+    if (!(logits[i] < std::numeric_limits<float>::infinity()))
+      fail(ErrorKind::numeric, "the model's logit of token {} is {}; its training has diverged", i, logits[i]);
   }
   std::vector<std::int32_t> ranked(logits.size());
   std::iota(ranked.begin(), ranked.end(), 0);
   const auto logit = [&](std::int32_t token) { return logits[static_cast<std::size_t>(token)]; };
   std::stable_sort(ranked.begin(), ranked.end(), [&](std::int32_t a, std::int32_t b) { return logit(a) > logit(b); });
+  if (std::isinf(logit(ranked.front())))
+    fail(ErrorKind::numeric, "every logit of the model is -inf; its training has diverged");
   if (options.temperature == 0) return ranked.front();
   if (options.top_k > 0 && options.top_k < static_cast<std::int64_t>(ranked.size())) ranked.resize(static_cast<std::size_t>(options.top_k));
 

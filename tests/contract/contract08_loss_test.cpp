@@ -33,11 +33,13 @@ TEST(Contract08, TheLoggedLossIsTheSameForAnySplit) {
 }
 
 RC_GTEST_PROP(Contract08, TheLoggedLossIsTheSameForAnyRaggedSplit, ()) {
-  const auto samples_count = *rc::gen::inRange<std::int64_t>(1, 12);
-  const Samples samples = gpt_samples(small_gpt(), unequal_counts(samples_count), *rc::gen::inRange<std::uint64_t>(0, 1000));
+  const auto count = *rc::gen::inRange<std::int64_t>(1, 40);
+  const std::vector<std::int64_t> widths = {*rc::gen::inRange<std::int64_t>(1, 40), *rc::gen::inRange<std::int64_t>(1, 40),
+                                            *rc::gen::inRange<std::int64_t>(1, 40)};
+  const Samples samples = class_samples(count, widths.front(), widths.back(), *rc::gen::inRange<std::uint64_t>(0, 1000));
   std::vector<std::int64_t> cut;
-  for (std::int64_t left = samples_count; left > 0; left -= cut.back()) cut.push_back(*rc::gen::inRange<std::int64_t>(1, left + 1));
-  Gpt whole{nn::Gpt(small_gpt())}, split{nn::Gpt(small_gpt())};
+  for (std::int64_t left = count; left > 0; left -= cut.back()) cut.push_back(*rc::gen::inRange<std::int64_t>(1, left + 1));
+  Training<nn::Mlp> whole{nn::Mlp(widths)}, split{nn::Mlp(widths)};
   const auto expected = whole.window(samples), report = split.window(samples, cut);
   RC_ASSERT(report.targets == expected.targets);
   RC_ASSERT(std::abs(report.loss - expected.loss) <= expected.loss * f64_order_bound(expected.targets));
