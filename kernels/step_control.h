@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/loss_terms.h"
 #include "kernels/schedule_value.h"
 #include "kernels/step_state.h"
 

@@ -26,6 +26,7 @@ void GptConfig::validate() const {
   positive(width, "--width");
   if (width % heads != 0) {
     const std::int64_t below = width / heads * heads, above = below + heads;
+    if (below == 0) fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the smallest width is {}", width, heads, above);
     fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the nearest widths are {} and {}", width, heads, below,
          above);
   }

@@ -1,0 +1,253 @@
+// The output is cut into tiles by its shape alone, and each tile is one call of the GEMM library on one thread. So the
+// bits do not depend on the number of threads. The library's kernels give every row of a call with a multiple of
+// `row_quantum` rows the same bits, wherever it stands; so neither do the bits of a row of out depend on how many rows
+// there are. docs/decisions/0001-cpu-gemm.md has the measurements behind the constants.
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/grad_accumulate.h"
+#include "kernels/matmul.h"
+
+namespace accrue::kernels::cpu {
+namespace {
+
+// The libraries' kernels take 4, 6, 8, 12 or 24 rows at a time and treat what remains in another order of summation.
+constexpr std::int64_t row_quantum = 24;
+constexpr std::int64_t tile_cols = 384;
+// Longer sums are taken in parts, which bounds the packed copies.
+constexpr std::int64_t depth_block = 4096;
+// Rows of a packed copy are this much longer than needed, lest they fall into the same cache sets.
+constexpr std::int64_t pack_padding = 16;
+constexpr std::int64_t cache_set_period = 512;  // floats
+
+std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+// One matrix product of a batch, in f32.
+struct Problem {
+  float* out;
+  const float *a, *b;
+  const float* bias;  // may be null
+  std::int64_t m, n, k;
+  bool transpose_a, transpose_b, accumulate;
+  bool rows_are_samples;  // of a forward or of its input's gradient: how many there are changes with the micro-batch
+};
+
+// How the product is cut up: a function of m, n, k and the transpositions.
+struct Plan {
+  std::int64_t tile_rows, row_tiles, col_tiles;
+  bool pack_a, pack_b;
+  std::int64_t a_floats, b_floats, c_floats;  // scratch of one thread
+};
+
+Plan plan_of(const Problem& p) {
+  Plan plan;
+  // An even number of tiles of nearly equal height; taller ones where a is packed for them.
+  const std::int64_t target = p.transpose_a && p.m >= 384 ? 192 : 96;
+  std::int64_t tiles = (p.m + target - 1) / target;
+  if (tiles > 1) tiles += tiles % 2;
+  plan.tile_rows = round_up((p.m + tiles - 1) / tiles, row_quantum);
+  plan.row_tiles = chunk_count(p.m, plan.tile_rows);
+  plan.col_tiles = chunk_count(p.n, tile_cols);
+  // The libraries walk over a transposed a with its stride, once per block; a transposed copy saves a tenth and more.
+  // Rows of b that lie a multiple of 2 KiB apart evict one another from the first-level cache: half of the speed.
+  plan.pack_a = p.transpose_a;
+  plan.pack_b = !p.transpose_b && p.n % cache_set_period == 0;
+  const std::int64_t depth = std::min(p.k, depth_block);
+  const bool pads = p.rows_are_samples && p.m % row_quantum != 0;
+  plan.a_floats = plan.pack_a || pads ? plan.tile_rows * (depth + pack_padding) : 0;
+  plan.b_floats = plan.pack_b ? depth * (tile_cols + pack_padding) : 0;
+  plan.c_floats = pads ? plan.tile_rows * tile_cols : 0;
+  return plan;
+}
+
+// to[c, r] = from[r, c] in blocks whose cache lines stay while they are used.
+void transpose(const float* from, std::int64_t from_stride, std::int64_t rows, std::int64_t cols, float* to,
+               std::int64_t to_stride) {
+  constexpr std::int64_t block = 16;
+  for (std::int64_t r0 = 0; r0 < rows; r0 += block) {
+    const std::int64_t r1 = std::min(rows, r0 + block);
+    for (std::int64_t c0 = 0; c0 < cols; c0 += block) {
+      const std::int64_t c1 = std::min(cols, c0 + block);
+      for (std::int64_t c = c0; c < c1; ++c)
+        for (std::int64_t r = r0; r < r1; ++r) to[c * to_stride + r] = from[r * from_stride + c];
+    }
+  }
+}
+
+void copy_rows(const float* from, std::int64_t from_stride, std::int64_t rows, std::int64_t cols, float* to,
+               std::int64_t to_stride) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    std::memcpy(to + r * to_stride, from + r * from_stride, static_cast<std::size_t>(cols) * sizeof(float));
+}
+
+// The part of one tile's sum over depths [begin, begin + count).
+struct Depths {
+  std::int64_t begin, count;
+  bool first, last;
+};
+
+// Computes tiles one after another on one thread, with packed copies that successive tiles share.
+class TileWorker {
+ public:
+  TileWorker(const Plan& plan, float* scratch)
+      : plan_(plan), a_(scratch), b_(a_ + plan.a_floats), c_(b_ + plan.b_floats) {}
+
+  void run(const Problem& p, std::int64_t row, std::int64_t col) {
+    for (std::int64_t begin = 0; begin < p.k; begin += depth_block) {
+      const std::int64_t count = std::min(depth_block, p.k - begin);
+      run_depths(p, row, col, {.begin = begin, .count = count, .first = begin == 0, .last = begin + count == p.k});
+    }
+  }
+
+ private:
+  struct Matrix {
+    const float* data;
+    std::int64_t stride;
+    bool transposed;
+  };
+
+  void run_depths(const Problem& p, std::int64_t row, std::int64_t col, const Depths& depths) {
+    const std::int64_t m = std::min(plan_.tile_rows, p.m - row), n = std::min(tile_cols, p.n - col);
+    const std::int64_t padded = p.rows_are_samples ? round_up(m, row_quantum) : m;
+    const Matrix a = rows_of_a(p, row, m, padded, depths), b = cols_of_b(p, col, n, depths);
+    float* out = p.out + row * p.n + col;
+    const bool add = p.accumulate || !depths.first;
+    Gemm gemm_op{.c = out,
+                 .a = a.data,
+                 .b = b.data,
+                 .m = padded,
+                 .n = n,
+                 .k = depths.count,
+                 .c_stride = p.n,
+                 .a_stride = a.stride,
+                 .b_stride = b.stride,
+                 .transpose_a = a.transposed,
+                 .transpose_b = b.transposed,
+                 .add_to_c = add};
+    if (padded == m) {
+      gemm(gemm_op);
+    } else {
+      if (add) {
+        copy_rows(out, p.n, m, n, c_, n);
+        std::fill_n(c_ + m * n, (padded - m) * n, 0.0f);
+      }
+      gemm_op.c = c_;
+      gemm_op.c_stride = n;
+      gemm(gemm_op);
+      copy_rows(c_, n, m, n, out, p.n);
+    }
+    if (depths.last && p.bias != nullptr) add_bias(p, out, p.bias + col, m, n);
+  }
+
+  Matrix rows_of_a(const Problem& p, std::int64_t row, std::int64_t m, std::int64_t padded, const Depths& depths) {
+    const std::int64_t stride = depths.count + pack_padding;
+    if (!p.transpose_a) {
+      const float* rows = p.a + row * p.k + depths.begin;
+      if (padded == m) return {rows, p.k, false};
+      copy_rows(rows, p.k, m, depths.count, a_, stride);
+      std::fill_n(a_ + m * stride, (padded - m) * stride, 0.0f);
+      return {a_, stride, false};
+    }
+    const float* source = p.a + depths.begin * p.m + row;
+    if (a_source_ != source) transpose(source, p.m, depths.count, m, a_, stride);
+    a_source_ = source;
+    return {a_, stride, false};
+  }
+
+  Matrix cols_of_b(const Problem& p, std::int64_t col, std::int64_t n, const Depths& depths) {
+    if (p.transpose_b) return {p.b + col * p.k + depths.begin, p.k, true};
+    const float* source = p.b + depths.begin * p.n + col;
+    if (!plan_.pack_b) return {source, p.n, false};
+    constexpr std::int64_t stride = tile_cols + pack_padding;
+    if (b_source_ != source) copy_rows(source, p.n, depths.count, n, b_, stride);
+    b_source_ = source;
+    return {b_, stride, false};
+  }
+
+  static void add_bias(const Problem& p, float* out, const float* bias, std::int64_t m, std::int64_t n) {
+    for (std::int64_t r = 0; r < m; ++r)
+      for (std::int64_t c = 0; c < n; ++c) out[r * p.n + c] += bias[c];
+  }
+
+  const Plan& plan_;
+  float *a_, *b_, *c_;
+  // What the packed copies hold, so that a neighbouring tile packs only the operand that changed.
+  const float *a_source_ = nullptr, *b_source_ = nullptr;
+};
+
+void empty_sum(const Problem& p) {
+  if (p.accumulate) return;
+  for (std::int64_t r = 0; r < p.m; ++r)
+    for (std::int64_t c = 0; c < p.n; ++c) p.out[r * p.n + c] = p.bias != nullptr ? p.bias[c] : 0.0f;
+}
+
+// `batch` products, the operands of each behind those of the last.
+void run_batch(const Problem& first, std::int64_t batch) {
+  const auto problem = [&](std::int64_t i) {
+    Problem p = first;
+    p.out += i * p.m * p.n;
+    p.a += i * p.m * p.k;
+    p.b += i * p.k * p.n;
+    return p;
+  };
+  if (first.m == 0 || first.n == 0) return;
+  if (first.k == 0) {
+    for (std::int64_t i = 0; i < batch; ++i) empty_sum(problem(i));
+    return;
+  }
+  const Plan plan = plan_of(first);
+  const std::int64_t tiles = plan.row_tiles * plan.col_tiles;
+  const std::int64_t scratch_floats = round_up(plan.a_floats + plan.b_floats + plan.c_floats, 16);
+  Tensor scratch;
+  if (scratch_floats != 0)
+    scratch = Tensor::empty({std::min<std::int64_t>(omp_get_max_threads(), batch * tiles), scratch_floats}, DType::f32,
+                            Device::cpu(), Category::workspace);
+  parallel_for(batch * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
+    TileWorker worker(plan,
+                      scratch.defined() ? scratch.data<float>() + omp_get_thread_num() * scratch_floats : nullptr);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t tile = i % tiles;
+      // Neighbours share the operand that is dearer to fetch: the packed rows of a, else the columns of b.
+      const std::int64_t row = plan.pack_a ? tile / plan.col_tiles : tile % plan.row_tiles;
+      const std::int64_t col = plan.pack_a ? tile % plan.col_tiles : tile / plan.row_tiles;
+      worker.run(problem(i / tiles), row * plan.tile_rows, col * tile_cols);
+    }
+  });
+}
+
+// The operand in f32: itself, or a widened copy, which is exact.
+Tensor widened(const Tensor& x) {
+  if (x.dtype() == DType::f32) return x;
+  const Tensor copy = Tensor::empty(x.shape(), DType::f32, x.device(), Category::workspace);
+  grad_accumulate({.acc = {.tensor = copy, .write = Write::overwrite}, .incoming = x});
+  return copy;
+}
+
+}  // namespace
+
+void matmul(const Matmul& op) {
+  check(op.out.dtype() == DType::f32, "matmul: the CPU backend writes f32, but out is {}", name_of(op.out.dtype()));
+  const Tensor a = widened(op.a), b = widened(op.b);
+  const bool batched = b.shape().rank() == 3;
+  const std::int64_t m = batched ? op.out.shape()[1] : op.out.shape().rows();
+  run_batch({.out = op.out.data<float>(),
+             .a = a.data<float>(),
+             .b = b.data<float>(),
+             .bias = op.bias.defined() ? op.bias.data<float>() : nullptr,
+             .m = m,
+             .n = op.out.shape().last(),
+             .k = op.transpose_b ? b.shape()[-1] : b.shape()[-2],
+             .transpose_a = op.transpose_a,
+             .transpose_b = op.transpose_b,
+             .accumulate = op.write == Write::accumulate,
+             .rows_are_samples = !batched && !op.transpose_a},
+            batched ? b.shape()[0] : 1);
+}
+
+}  // namespace accrue::kernels::cpu

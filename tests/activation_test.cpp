@@ -1,0 +1,245 @@
+#include "kernels/activation.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <numbers>
+
+#include "tests/testing/compare.h"
+#include "tests/testing/gradcheck.h"
+#include "tests/testing/sweep.h"
+#include "tests/testing/thread_counts.h"
+
+namespace accrue::kernels {
+namespace {
+
+using testing::error_message;
+using testing::random_tensor;
+using testing::tensor_of;
+using testing::to_doubles;
+
+constexpr double u = 0x1p-24;
+const float nan = std::numeric_limits<float>::quiet_NaN();
+const float inf = std::numeric_limits<float>::infinity();
+
+// The definition, written with the logistic function so that fp64 loses nothing: (1 + tanh v) / 2 = 1 / (1 + e^(-2v)).
+struct Gelu {
+  double twice_v, e, gate, value, derivative;
+  explicit Gelu(double x) {
+    const double scale = 2 * std::sqrt(2 / std::numbers::pi);
+    twice_v = scale * (x + 0.044715 * x * x * x);
+    e = std::exp(-twice_v);
+    gate = 1 / (1 + e);
+    value = x * gate;
+    derivative = gate;
+    if (gate > 0) derivative += x * gate * (e * gate) * scale * (1 + 3 * 0.044715 * x * x);
+  }
+  // Error bounds of an f32 evaluation. 2v is rounded five times (constants, products, sum of terms with one sign),
+  // which e amplifies by |2v|; the exponential adds at most 3 u; the gate damps both by 1 - gate and adds a sum and a
+  // quotient.
+  double e_error() const { return (5 * std::abs(twice_v) + 3) * u; }
+  double gate_error() const { return (1 - gate) * e_error() + 2 * u; }
+  // A gate below the smallest normal number may be flushed to 0: 2^-126 x, with x around -10.
+  double value_bound() const { return std::abs(value) * (gate_error() + u) + 16 * 0x1p-126; }
+  // s + s * (x slope)(e s): the second term has s twice, e once, the slope's five roundings and four products; one
+  // fused sum. Below the smallest normal gate the derivative is |x slope| 2^-126 < 2^8 2^-126 off.
+  double derivative_bound() const {
+    const double second = std::abs(derivative - gate);
+    return gate * gate_error() + second * (2 * gate_error() + e_error() + 9 * u) + std::abs(derivative) * u + 0x1p-118;
+  }
+};
+
+double relu(double x) {
+  return x > 0 ? x : 0;
+}
+
+std::vector<float> dense_sample() {
+  std::vector<float> x;
+  for (double v = -14; v < 14; v += 1e-3) x.push_back(static_cast<float>(v));
+  for (int e = -149; e < 127; ++e) x.insert(x.end(), {std::ldexp(1.0f, e), -std::ldexp(1.0f, e)});
+  return x;
+}
+
+Tensor forward(const Tensor& x, Activation kind) {
+  const Tensor y = empty_like(x);
+  activation_forward({.y = y, .x = x, .kind = kind});
+  return y;
+}
+
+Tensor backward(const Tensor& x, const Tensor& dy, Activation kind) {
+  const Tensor dx = tensor_of(std::vector<float>(static_cast<std::size_t>(x.numel()), nan), x.shape());
+  activation_backward({.dx = {dx, Write::overwrite}, .dy = dy, .x = x, .kind = kind});
+  return dx;
+}
+
+TEST(Activation, ForwardMatchesTheDefinition) {
+  for (const Device device : testing::devices())
+    for (const std::int64_t rows : testing::sweep_rows)
+      for (const std::int64_t cols : testing::sweep_cols) {
+        SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
+        const Tensor x = random_tensor({rows, cols}, 1, DType::f32, device, 0, 3);
+        std::vector<double> gelus, bounds, relus;
+        for (const double v : to_doubles(x)) {
+          gelus.push_back(Gelu(v).value), bounds.push_back(Gelu(v).value_bound());
+          relus.push_back(relu(v));
+        }
+        EXPECT_TRUE(testing::within(forward(x, Activation::gelu), gelus, bounds));
+        EXPECT_TRUE(testing::within(forward(x, Activation::relu), relus, testing::Bound{}));
+        const Tensor in_place = x.clone();
+        activation_forward({.y = in_place, .x = in_place, .kind = Activation::gelu});
+        EXPECT_TRUE(testing::within(in_place, gelus, bounds));
+      }
+}
+
+TEST(Activation, BackwardMatchesTheDefinition) {
+  for (const Device device : testing::devices())
+    for (const std::int64_t rows : testing::sweep_rows)
+      for (const std::int64_t cols : testing::sweep_cols) {
+        SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
+        const Tensor x = random_tensor({rows, cols}, 1, DType::f32, device, 0, 3);
+        const Tensor dy = random_tensor({rows, cols}, 2, DType::f32, device);
+        const std::vector<double> xs = to_doubles(x), dys = to_doubles(dy);
+        std::vector<double> gelus, bounds, relus;
+        for (std::size_t i = 0; i < xs.size(); ++i) {
+          const Gelu g(xs[i]);
+          gelus.push_back(dys[i] * g.derivative);
+          bounds.push_back(std::abs(dys[i]) * (g.derivative_bound() + std::abs(g.derivative) * u));
+          relus.push_back(xs[i] > 0 ? dys[i] : 0);
+        }
+        EXPECT_TRUE(testing::within(backward(x, dy, Activation::gelu), gelus, bounds));
+        EXPECT_TRUE(testing::within(backward(x, dy, Activation::relu), relus, testing::Bound{}));
+        activation_backward({.dx = {dy, Write::overwrite}, .dy = dy, .x = x, .kind = Activation::gelu});
+        EXPECT_TRUE(testing::within(dy, gelus, bounds)) << "in place";
+      }
+}
+
+TEST(Activation, GeluIsAccurateOverTheWholeRangeOfFloats) {
+  const std::vector<float> sample = dense_sample();
+  const Shape shape{static_cast<std::int64_t>(sample.size())};
+  const Tensor x = tensor_of(sample, shape), ones = tensor_of(std::vector<float>(sample.size(), 1), shape);
+  std::vector<double> values, value_bounds, derivatives, derivative_bounds;
+  for (const float v : sample) {
+    const Gelu g(v);
+    values.push_back(g.value), value_bounds.push_back(g.value_bound());
+    derivatives.push_back(g.derivative), derivative_bounds.push_back(g.derivative_bound());
+  }
+  EXPECT_TRUE(testing::within(forward(x, Activation::gelu), values, value_bounds));
+  EXPECT_TRUE(testing::within(backward(x, ones, Activation::gelu), derivatives, derivative_bounds));
+}
+
+TEST(Activation, GeluGradientMatchesFiniteDifferences) {
+  const Tensor x = random_tensor({31}, 1, DType::f32, Device::cpu(), 0, 2), dy = random_tensor({31}, 2);
+  const std::vector<double> weights = to_doubles(dy);
+  const auto loss = [&](const std::vector<double>& xs) {
+    double total = 0;
+    for (std::size_t i = 0; i < xs.size(); ++i) total += weights[i] * Gelu(xs[i]).value;
+    return total;
+  };
+  std::vector<double> bounds;
+  for (const double v : to_doubles(x))  // |dy| < 4; the differences themselves are good to 1e-9
+    bounds.push_back(4 * (Gelu(v).derivative_bound() + 2 * u) + 1e-9);
+  EXPECT_TRUE(
+      testing::within(backward(x, dy, Activation::gelu), testing::numeric_gradient(loss, to_doubles(x)), bounds));
+}
+
+TEST(Activation, ReluGradientMatchesFiniteDifferences) {
+  std::vector<float> away_from_zero = testing::random_floats(31, 1);
+  for (float& v : away_from_zero) v += std::copysign(0.1f, v);
+  const Tensor x = tensor_of(away_from_zero, {31}), dy = random_tensor({31}, 2);
+  const std::vector<double> weights = to_doubles(dy);
+  const auto loss = [&](const std::vector<double>& xs) {
+    double total = 0;
+    for (std::size_t i = 0; i < xs.size(); ++i) total += weights[i] * relu(xs[i]);
+    return total;
+  };
+  EXPECT_TRUE(testing::within(backward(x, dy, Activation::relu), testing::numeric_gradient(loss, to_doubles(x)),
+                              testing::Bound{.absolute = 1e-9}));
+}
+
+TEST(Activation, NanStaysNanAndInfinitiesTakeTheirLimits) {
+  const Tensor x = tensor_of({nan, inf, -inf, 0.0f, -0.0f}, {5}), dy = tensor_of({1, 1, 1, 1, 1}, {5});
+  for (const Activation kind : {Activation::gelu, Activation::relu}) {
+    const std::vector<float> y = forward(x, kind).to_vector<float>();
+    EXPECT_TRUE(std::isnan(y[0]));
+    EXPECT_EQ(y[1], inf);
+    EXPECT_EQ(y[3], 0.0f);
+    EXPECT_EQ(y[4], 0.0f);
+    const std::vector<float> dx = backward(x, dy, kind).to_vector<float>();
+    EXPECT_TRUE(std::isnan(dx[0]));
+    EXPECT_EQ(dx[1], 1.0f);
+    EXPECT_NEAR(dx[2], 0.0f, 0x1p-118f);
+    EXPECT_EQ(dx[3], kind == Activation::gelu ? 0.5f : 0.0f);
+  }
+  EXPECT_EQ(forward(x, Activation::relu).to_vector<float>()[2], 0.0f);
+  EXPECT_TRUE(std::isnan(forward(x, Activation::gelu).to_vector<float>()[2]));  // -inf * 0, as the formula says
+}
+
+TEST(Activation, ReluBackwardTakesTheOutputForTheInput) {
+  const Tensor x = random_tensor({7, 33}, 1), dy = random_tensor({7, 33}, 2);
+  EXPECT_EQ(backward(x, dy, Activation::relu).to_vector<float>(),
+            backward(forward(x, Activation::relu), dy, Activation::relu).to_vector<float>());
+}
+
+TEST(Activation, BackwardTwiceIsExactlyTwice) {
+  const Tensor x = random_tensor({7, 33}, 1), dy = random_tensor({7, 33}, 2);
+  for (const Activation kind : {Activation::gelu, Activation::relu}) {
+    const Tensor dx = backward(x, dy, kind);
+    std::vector<double> expected = to_doubles(dx);
+    for (double& value : expected) value *= 2;
+    activation_backward({.dx = {dx, Write::accumulate}, .dy = dy, .x = x, .kind = kind});
+    EXPECT_TRUE(testing::within(dx, expected, testing::Bound{}));
+  }
+}
+
+TEST(Activation, HasTheSameBitsForAnyNumberOfThreads) {
+  const Tensor x = random_tensor({129, 1001}, 1), dy = random_tensor({129, 1001}, 2);
+  for (const Activation kind : {Activation::gelu, Activation::relu})
+    testing::expect_same_bits_for_any_thread_count([&] {
+      return std::vector{forward(x, kind), backward(x, dy, kind)};
+    });
+}
+
+TEST(Activation, ForwardNamesTheOperandThatDoesNotFit) {
+  const Tensor x = Tensor::zeros({2, 3}), other = Tensor::zeros({6}), half = Tensor::zeros({2, 3}, DType::f16);
+  const Tensor ids = Tensor::zeros({2, 3}, DType::i32), flat = Tensor::zeros({10});
+  const Tensor left = flat.view({6}), right = flat.view({6}, 2);
+  const auto message = [](const Tensor& y, const Tensor& in) {
+    return error_message([&] { activation_forward({.y = y, .x = in, .kind = Activation::gelu}); });
+  };
+  EXPECT_EQ(message({}, x), "activation_forward: y must be given");
+  EXPECT_EQ(message(x, {}), "activation_forward: x must be given");
+  EXPECT_EQ(message(other, x), "activation_forward: y must have shape [2, 3] like x, but has [6]");
+  EXPECT_EQ(message(half, x), "activation_forward: y must be f32, but is f16");
+  EXPECT_EQ(message(ids, ids), "activation_forward: x must be f32, f16 or bf16, but is i32");
+  EXPECT_EQ(message(half, half), "activation_forward: the CPU backend computes in f32, but x is f16");
+  EXPECT_EQ(message(left, right), "activation_forward: y and x must be the same bytes or disjoint, but overlap partly");
+}
+
+TEST(Activation, BackwardNamesTheOperandThatDoesNotFit) {
+  const Tensor x = Tensor::zeros({2, 3}), other = Tensor::zeros({6}), half = Tensor::zeros({2, 3}, DType::bf16);
+  const Tensor ids = Tensor::zeros({2, 3}, DType::i32), flat = Tensor::zeros({10}), six = Tensor::zeros({6});
+  const Tensor left = flat.view({6}), right = flat.view({6}, 2);
+  const auto message = [](const Tensor& dx, const Tensor& dy, const Tensor& in) {
+    return error_message([&] {
+      const GradSlot slot{dx, Write::overwrite};
+      activation_backward({.dx = slot, .dy = dy, .x = in, .kind = Activation::relu});
+    });
+  };
+  EXPECT_EQ(message({}, x, x), "activation_backward: dx must be given");
+  EXPECT_EQ(message(x, {}, x), "activation_backward: dy must be given");
+  EXPECT_EQ(message(x, x, {}), "activation_backward: x must be given");
+  EXPECT_EQ(message(other, x, x), "activation_backward: dx must have shape [2, 3] like x, but has [6]");
+  EXPECT_EQ(message(x, other, x), "activation_backward: dy must have shape [2, 3] like x, but has [6]");
+  EXPECT_EQ(message(half, x, x), "activation_backward: dx must be f32, but is bf16");
+  EXPECT_EQ(message(x, half, x), "activation_backward: dy must be f32, but is bf16");
+  EXPECT_EQ(message(ids, ids, ids), "activation_backward: x must be f32, f16 or bf16, but is i32");
+  EXPECT_EQ(message(half, half, half), "activation_backward: the CPU backend computes in f32, but x is bf16");
+  EXPECT_EQ(message(left, right, six),
+            "activation_backward: dx and dy must be the same bytes or disjoint, but overlap partly");
+  EXPECT_EQ(message(left, six, right),
+            "activation_backward: dx and x must be the same bytes or disjoint, but overlap partly");
+}
+
+}  // namespace
+}  // namespace accrue::kernels

@@ -1,0 +1,195 @@
+#include "train/cli.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <new>
+#include <thread>
+
+#include "kernels/threads.h"
+#include "optim/schedule.h"
+#include "train/nearest.h"
+
+namespace accrue::train {
+namespace {
+
+// The subcommand that parsing was in when it failed: its options are the candidates for a suggestion.
+const CLI::App& innermost(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? app : innermost(*chosen.front());
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+std::vector<std::string> subcommand_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
+  return names;
+}
+
+std::string explain_unknown(const CLI::App& app) {
+  const CLI::App& command = innermost(app);
+  const std::vector<std::string> extras = app.remaining(true);
+  const std::string word = extras.empty() ? std::string() : extras.front();
+  const std::string name = word.substr(0, word.find('='));
+  const bool is_option = name.starts_with("-");
+  const std::string guess = nearest(name, is_option ? option_names(command) : subcommand_names(command));
+  std::string message = is_option ? fmt::format("unknown option {}", name) : fmt::format("unexpected argument '{}'", name);
+  if (!guess.empty()) message += fmt::format("; did you mean {}?", guess);
+  return message;
+}
+
+int usage_error(const CLI::App& app, const std::string& message) {
+  fmt::print(stderr, "{}: error: {}\n{}: --help lists the options\n", app.get_name(), message, app.get_name());
+  return static_cast<int>(ErrorKind::usage);
+}
+
+int parse_error(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == 0) return app.exit(error);  // --help
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) return usage_error(app, explain_unknown(app));
+  return usage_error(app, error.what());
+}
+
+}  // namespace
+
+void require_at_least(CLI::Option* option, std::int64_t minimum) {
+  option->check([minimum](const std::string& text) {
+    std::int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size() && value >= minimum) return std::string();
+    return fmt::format("must be a whole number of at least {}, but is '{}'", minimum, text);
+  });
+}
+
+void require_finite(CLI::Option* option, double minimum, double maximum) {
+  option->check([minimum, maximum](const std::string& text) {
+    double value = NAN;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool number = error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+    if (number && value >= minimum && value <= maximum) return std::string();
+    if (maximum >= 1e300) return fmt::format("must be a number of at least {}, but is '{}'", minimum, text);
+    return fmt::format("must be a number in [{}, {}], but is '{}'", minimum, maximum, text);
+  });
+}
+
+void require_one_of(CLI::Option* option, std::vector<std::string> choices) {
+  option->check([choices = std::move(choices)](const std::string& text) {
+    if (std::find(choices.begin(), choices.end(), text) != choices.end()) return std::string();
+    return fmt::format("must be one of {}, but is '{}'; did you mean {}?", fmt::join(choices, ", "), text, nearest(text, choices));
+  });
+}
+
+void add_device_options(CLI::App& app, std::string& device, int& threads) {
+  app.add_option("--device", device, "Where to compute: auto, cpu or cuda")->capture_default_str()->group("Machine");
+  require_at_least(app.add_option("--threads", threads, "CPU threads [all cores]")->group("Machine"), 1);
+}
+
+void add_training_options(CLI::App& app, TrainingOptions& o) {
+  app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run");
+  app.add_flag("--resume", o.resume, "Continue from the newest checkpoint in --out")->group("Run");
+  require_at_least(app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: never")->capture_default_str()->group("Run"), 0);
+  require_at_least(app.add_option("--save-every", o.save_every, "Updates between checkpoints; 0: at the end only")->capture_default_str()->group("Run"), 0);
+  require_at_least(app.add_option("--log-every", o.log_every, "Updates between lines of output when not on a terminal")->capture_default_str()->group("Run"), 1);
+  app.add_option("--seed", o.seed, "Seed of weights, order of the data and dropout")->capture_default_str()->group("Run");
+
+  const char* batch = "Batch";
+  require_at_least(app.add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->group(batch), 1);
+  require_at_least(app.add_option("--accumulation", o.accumulation, "Micro-batches per update")->group(batch), 1);
+  require_at_least(app.add_option("--global-batch", o.global_batch, "Samples per update = micro-batch x accumulation")->group(batch), 1);
+  app.add_flag("--ragged", o.ragged, "Let the last micro-batch of a window be smaller")->group(batch);
+  require_one_of(app.add_option("--normalisation", o.normalisation, "Divide a window's gradient by its targets, or average the means of its micro-batches (targets, micro-batches)")->capture_default_str()->group(batch), {"targets", "micro-batches"});
+  require_one_of(app.add_option("--data-order", o.data_order, "shuffled or sequential")->capture_default_str()->group(batch), {"shuffled", "sequential"});
+  require_one_of(app.add_option("--partial-window", o.partial_window, "When an epoch ends inside a window: step, drop or carry [step; carry with sequential data]")->group(batch), {"step", "drop", "carry"});
+
+  const char* group = "Optimizer";
+  require_finite(app.add_option("--learning-rate", o.learning_rate, "Peak learning rate")->capture_default_str()->group(group), 0);
+  require_finite(app.add_option("--min-learning-rate", o.min_learning_rate, "Where the schedule ends")->capture_default_str()->group(group), 0);
+  require_one_of(app.add_option("--schedule", o.schedule, "constant, linear, cosine or wsd")->capture_default_str()->group(group), {"constant", "linear", "cosine", "wsd"});
+  require_at_least(app.add_option("--warmup", o.warmup, "Updates of linear warm-up")->capture_default_str()->group(group), 0);
+  require_at_least(app.add_option("--decay", o.decay, "Updates of the final decay of wsd [a fifth of the steps]")->group(group), 0);
+  require_finite(app.add_option("--clip", o.clip, "Clip the gradient to this norm; 0: off")->capture_default_str()->group(group), 0);
+  require_finite(app.add_option("--beta1", o.beta1, "AdamW's beta1")->capture_default_str()->group(group), 0, 1);
+  require_finite(app.add_option("--beta2", o.beta2, "AdamW's beta2")->capture_default_str()->group(group), 0, 1);
+  require_finite(app.add_option("--eps", o.eps, "AdamW's epsilon")->capture_default_str()->group(group), 0);
+  require_finite(app.add_option("--weight-decay", o.weight_decay, "Decay of tensors with two or more dimensions")->capture_default_str()->group(group), 0);
+  add_device_options(app, o.device, o.threads);
+}
+
+Device use_device(const std::string& device, int threads) {
+  const Device chosen = parse_device(device);
+  if (threads > 0) kernels::set_thread_count(threads);
+  return chosen;
+}
+
+BatchPlan batch_plan(const TrainingOptions& o, std::int64_t default_micro_batch) {
+  BatchRequest request{.micro = o.micro_batch, .accumulation = o.accumulation, .global = o.global_batch, .ragged = o.ragged};
+  if (!request.micro && !request.global) request.micro = default_micro_batch;
+  if (!request.micro && !request.accumulation) {
+    // Only the global batch is given: the largest micro-batch up to the default that divides it.
+    request.micro = std::min(default_micro_batch, *request.global);
+    while (*request.global % *request.micro != 0) --*request.micro;
+  }
+  return plan_batch(request);
+}
+
+optim::AdamWOptions adamw_options(const TrainingOptions& o) {
+  return {.beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .weight_decay = o.weight_decay};
+}
+
+AccumulatorOptions accumulator_options(const TrainingOptions& o, const BatchPlan& batch) {
+  const std::int64_t decay = o.decay > 0 ? o.decay : o.steps / 5;
+  return {.accumulation = batch.accumulation,
+          .schedule = optim::validated({.kind = optim::parse_schedule_kind(o.schedule),
+                                        .peak = o.learning_rate,
+                                        .minimum = o.min_learning_rate,
+                                        .warmup = o.warmup,
+                                        .total = o.steps,
+                                        .decay = decay}),
+          .max_norm = o.clip,
+          .normalisation = o.normalisation == "targets" ? Normalisation::targets : Normalisation::mean_over_micro_batches,
+          .seed = o.seed};
+}
+
+TrainerOptions trainer_options(const TrainingOptions& o, const BatchPlan& batch) {
+  const bool sequential = o.data_order == "sequential";
+  // Sequential data wraps around at its end and so never ends inside a window, unless the user wants epochs.
+  const std::string partial = o.partial_window.value_or(sequential ? "carry" : "step");
+  return {.batch = batch,
+          .steps = o.steps,
+          .order = sequential ? DataOrder::sequential : DataOrder::shuffled,
+          .partial = partial == "carry" ? PartialWindow::carry : partial == "drop" ? PartialWindow::drop : PartialWindow::step,
+          .seed = o.seed,
+          .evaluate_every = o.evaluate_every,
+          .save_every = o.save_every};
+}
+
+int run_program(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return parse_error(app, error);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::usage) return usage_error(app, error.what());
+    fmt::print(stderr, "{}: error: {}\n", app.get_name(), error.what());
+    return error.exit_code();
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "{}: error: out of host memory; try a smaller --micro-batch\n", app.get_name());
+    return static_cast<int>(ErrorKind::memory);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: internal error: {}\n", app.get_name(), error.what());
+    return static_cast<int>(ErrorKind::internal);
+  }
+}
+
+}  // namespace accrue::train

@@ -1,0 +1,63 @@
+// What the programs share on the command line: options of a training run, validators, and errors as exit codes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "optim/adamw.h"
+#include "train/accumulator.h"
+#include "train/trainer.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace accrue::train {
+
+// Options of `gpt train` and `mlp train` alike, as the user gave them.
+struct TrainingOptions {
+  std::string out;
+  std::optional<std::int64_t> micro_batch, accumulation, global_batch;
+  bool ragged = false;
+  std::string normalisation = "targets";
+  std::string data_order = "shuffled";
+  std::optional<std::string> partial_window;
+  std::int64_t steps = 0;
+  double learning_rate = 1e-3, min_learning_rate = 0;
+  std::int64_t warmup = 0, decay = 0;
+  std::string schedule = "constant";
+  double clip = 1.0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1;
+  std::uint64_t seed = 0;
+  std::string device = "auto";
+  int threads = 0;
+  std::int64_t evaluate_every = 0, save_every = 0;
+  std::int64_t log_every = 10;
+  bool resume = false;
+};
+
+void add_device_options(CLI::App& app, std::string& device, int& threads);
+// Every option but --steps, which the programs count differently (updates, or epochs).
+void add_training_options(CLI::App& app, TrainingOptions& options);
+
+// Applies --device and --threads. Throws Error(no_device) or Error(usage).
+Device use_device(const std::string& device, int threads);
+// The options in the library's types, checked. Throw Error(usage) naming the option and the nearest valid choice.
+BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_batch);
+optim::AdamWOptions adamw_options(const TrainingOptions& options);
+AccumulatorOptions accumulator_options(const TrainingOptions& options, const BatchPlan& batch);
+TrainerOptions trainer_options(const TrainingOptions& options, const BatchPlan& batch);
+
+// Validators for numbers, each refusing NaN and saying what would be right.
+void require_at_least(CLI::Option* option, std::int64_t minimum);
+void require_finite(CLI::Option* option, double minimum, double maximum = 1e300);
+void require_one_of(CLI::Option* option, std::vector<std::string> choices);
+
+// Parses the command line and runs the chosen subcommand. Returns the exit code (docs/exit-codes.md); an error is one line on
+// standard error, and an unknown option or subcommand names the nearest one there is.
+int run_program(CLI::App& app, int argc, char** argv);
+
+}  // namespace accrue::train

@@ -1,0 +1,105 @@
+// The GPT demo, and a tour of the library: train, evaluate, sample, verify, plot.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "train/cli.h"
+#include "train/gpt_cli.h"
+#include "train/gpt_files.h"
+#include "train/loss_curve.h"
+#include "train/run.h"
+#include "train/sample.h"
+#include "train/verify.h"
+
+namespace {
+
+using namespace accrue;
+using namespace accrue::train;
+
+void run_training(const GptTrainOptions& options) {
+  const Device device = use_device(options.run.device, options.run.threads);
+  const BatchPlan batch = batch_plan(options.run, 12);
+
+  // Data: bytes are tokens, the tail of the text is kept for validation.
+  const TokenFile text(options.text);
+  const GptData data = make_gpt_data(text, options);
+
+  // Model: parameters live in a few flat buffers, named as Hugging Face names them.
+  nn::Gpt model(data.model);
+  ParameterStore parameters;
+  nn::initialize(model, parameters, options.run.seed, device);
+  if (!options.weights.empty()) load_gpt_weights(options.weights, parameters);
+
+  // Accumulation: `batch.accumulation` micro-batches make one update, that of the whole batch.
+  optim::AdamW optimizer(parameters, adamw_options(options.run));
+  Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch));
+  const auto loss = [&](Tape& tape, const Batch& b) { return model.loss(tape, b.inputs, b.targets); };
+  Trainer trainer(accumulator, loss, data.train, data.validation_or_null(), trainer_options(options.run, batch), device);
+
+  // Output: a line of progress, metrics.jsonl, checkpoints; --resume picks up where the last one stood.
+  Run run(options.run, "gpt", gpt_config_json(data.model), data.train, batch);
+  if (options.run.resume) run.resume(parameters, optimizer, accumulator);
+  run.announce(fmt::format("GPT {} layers, {} heads, width {}, context {}: {} parameters", data.model.layers, data.model.heads,
+                           data.model.width, data.model.context, parameters.parameter_count()));
+  trainer.on_window = [&](const WindowRecord& record) { run.log(record); };
+  trainer.on_save = [&] { run.save(parameters, optimizer, accumulator); };
+  trainer.run();
+  run.finish();
+}
+
+void run_evaluation(const GptEvalOptions& options) {
+  const Device device = use_device(options.device, options.threads);
+  const LoadedGpt gpt(options.source, device);
+  const TokenFile text(options.text);
+  text.require_vocabulary(gpt.model().config().vocabulary);
+  const TextDataset data(TokenSamples(text.tokens(), gpt.model().config().context, text.name()));
+  const auto loss = [&](Tape& tape, const Batch& b) { return gpt.model().loss(tape, b.inputs, b.targets); };
+  const Evaluation result = evaluate(loss, data, options.micro_batch, device);
+  if (options.json) {
+    fmt::print("{}\n", nlohmann::json{{"loss", result.loss}, {"targets", result.targets}}.dump());
+  } else {
+    fmt::print("loss {:.6f} over {} targets (perplexity {:.3f})\n", result.loss, result.targets, std::exp(result.loss));
+  }
+}
+
+void run_sampling(const GptSampleOptions& options) {
+  const Device device = use_device(options.device, options.threads);
+  const LoadedGpt gpt(options.source, device);
+  std::fputs(options.prompt.c_str(), stdout);
+  generate(gpt.model(), options.prompt, options.sampling, device, [](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  });
+  std::fputc('\n', stdout);
+}
+
+void run_verification(const GptVerifyOptions& options) {
+  const Device device = use_device(options.device, options.threads);
+  const std::vector<Split> splits = parse_splits(options.splits);
+  const nn::GptConfig model = gpt_config(options.model);
+  const VerifySamples samples(options.text, splits.front().samples(), model, options.seed);
+  print_verification(verify_splits(
+      samples, splits,
+      {.model = model, .seed = options.seed, .device = device, .unequal_targets = !options.equal_targets}));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Train, evaluate and sample GPT-2 models with gradient accumulation", "gpt");
+  app.require_subcommand(1);
+  GptTrainOptions train_options;
+  GptEvalOptions eval_options;
+  GptSampleOptions sample_options;
+  GptVerifyOptions verify_options;
+  std::string metrics;
+  add_gpt_train(app, train_options)->callback([&] { run_training(train_options); });
+  add_gpt_eval(app, eval_options)->callback([&] { run_evaluation(eval_options); });
+  add_gpt_sample(app, sample_options)->callback([&] { run_sampling(sample_options); });
+  add_gpt_verify(app, verify_options)->callback([&] { run_verification(verify_options); });
+  add_plot(app, metrics)->callback([&] { fmt::print("{}", draw_loss_curve(read_loss_curve(metrics), locale_is_utf8())); });
+  return run_program(app, argc, argv);
+}

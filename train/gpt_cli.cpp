@@ -1,0 +1,194 @@
+#include "train/gpt_cli.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "core/rng.h"
+#include "train/checkpoint.h"
+#include "train/gpt_files.h"
+#include "train/progress.h"
+
+namespace accrue::train {
+namespace {
+
+void add_model_options(CLI::App& app, GptModelOptions& o) {
+  const char* group = "Model";
+  require_at_least(app.add_option("--layers", o.layers, "Transformer blocks [4]")->group(group), 1);
+  require_at_least(app.add_option("--heads", o.heads, "Attention heads [4]")->group(group), 1);
+  require_at_least(app.add_option("--width", o.width, "Embedding width [128]")->group(group), 1);
+  require_at_least(app.add_option("--context", o.context, "Tokens a sample [64]")->group(group), 1);
+  require_at_least(app.add_option("--vocabulary,--vocab", o.vocabulary, "Tokens of the model [256: bytes]")->group(group), 1);
+  require_finite(app.add_option("--dropout", o.dropout, "Dropout probability")->capture_default_str()->group(group), 0, 0.999);
+  app.add_flag("--recompute", o.recompute, "Keep only block inputs, compute the rest again in backward")->group(group);
+}
+
+void add_source_options(CLI::App& app, GptSource& source) {
+  CLI::Option* checkpoint = app.add_option("--checkpoint", source.checkpoint, "Run or checkpoint directory");
+  CLI::Option* weights = app.add_option("--weights", source.weights, "GPT-2 weights (safetensors, Hugging Face names)");
+  CLI::Option* heads = app.add_option("--heads", source.heads, "Attention heads of --weights");
+  require_at_least(heads, 1);
+  checkpoint->excludes(weights);
+  weights->needs(heads);
+  heads->needs(weights);
+}
+
+// The value that a file fixes, unless the user named another one.
+template <class T>
+void require_agreement(const char* option, const std::optional<T>& given, T fixed, const std::string& by) {
+  if (given && *given != fixed)
+    fail(ErrorKind::bad_data, "{} {} contradicts {}, which has {}; leave {} out, or start a new run", option, *given, by, fixed, option);
+}
+
+nn::GptConfig config_of_file(const GptTrainOptions& options) {
+  const GptModelOptions& given = options.model;
+  nn::GptConfig config;
+  std::string source = options.weights;
+  if (options.run.resume) {
+    source = find_checkpoint(options.run.out).string();
+    config = read_gpt_config(std::filesystem::path(source) / "config.json");
+    require_agreement("--heads", given.heads, config.heads, source);
+  } else {
+    if (!given.heads) fail(ErrorKind::usage, "--weights needs --heads: the file's shapes do not tell the number of heads");
+    config = gpt_config_of_weights(options.weights, *given.heads);
+  }
+  require_agreement("--layers", given.layers, config.layers, source);
+  require_agreement("--width", given.width, config.width, source);
+  require_agreement("--vocabulary", given.vocabulary, config.vocabulary, source);
+  if (given.context && *given.context > config.context)
+    fail(ErrorKind::bad_data, "--context {} is beyond {}, which has {} positions", *given.context, source, config.context);
+  config.dropout = given.dropout;
+  config.recompute = given.recompute;
+  return config;
+}
+
+}  // namespace
+
+CLI::App* add_gpt_train(CLI::App& app, GptTrainOptions& o) {
+  CLI::App* train = app.add_subcommand("train", "Train on a text file");
+  train->add_option("--text", o.text, "Text to learn; its bytes are the tokens")->required()->group("Run");
+  require_at_least(train->add_option("--steps", o.run.steps, "Updates of the whole run")->required()->group("Run"), 1);
+  require_finite(train->add_option("--validation-fraction", o.validation_fraction, "Share of the text, at its end, kept for validation")->capture_default_str()->group("Run"), 0, 0.999);
+  train->add_option("--weights", o.weights, "Start from GPT-2 weights (safetensors, Hugging Face names)")->group("Model");
+  add_model_options(*train, o.model);
+  add_training_options(*train, o.run);
+  train->get_option("--resume")->excludes(train->get_option("--weights"));
+  return train;
+}
+
+CLI::App* add_gpt_eval(CLI::App& app, GptEvalOptions& o) {
+  CLI::App* eval = app.add_subcommand("eval", "Mean loss over all sequential samples of a text");
+  add_source_options(*eval, o.source);
+  eval->add_option("--text", o.text, "Text to evaluate on")->required();
+  require_at_least(eval->add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->capture_default_str(), 1);
+  eval->add_flag("--json", o.json, R"(Print {"loss": …, "targets": …})");
+  add_device_options(*eval, o.device, o.threads);
+  return eval;
+}
+
+CLI::App* add_gpt_sample(CLI::App& app, GptSampleOptions& o) {
+  CLI::App* sample = app.add_subcommand("sample", "Continue a prompt");
+  add_source_options(*sample, o.source);
+  sample->add_option("--prompt", o.prompt, "Text to continue")->required();
+  require_at_least(sample->add_option("--tokens", o.sampling.tokens, "Tokens to generate")->capture_default_str(), 0);
+  require_finite(sample->add_option("--temperature", o.sampling.temperature, "0: always the most likely token")->capture_default_str(), 0);
+  require_at_least(sample->add_option("--top-k", o.sampling.top_k, "Choose among the k most likely tokens; 0: all")->capture_default_str(), 0);
+  sample->add_option("--seed", o.sampling.seed, "Seed of the choices")->capture_default_str();
+  add_device_options(*sample, o.device, o.threads);
+  return sample;
+}
+
+CLI::App* add_gpt_verify(CLI::App& app, GptVerifyOptions& o) {
+  CLI::App* verify = app.add_subcommand("verify", "Show that splitting a window into micro-batches changes nothing");
+  verify->add_option("--splits", o.splits, "Splits of one window, MICROxACCUMULATION each")->capture_default_str();
+  verify->add_option("--text", o.text, "Take the samples from this text [random tokens]");
+  verify->add_flag("--equal-targets", o.equal_targets, "Do not mask targets (by default micro-batches get unequal counts)");
+  verify->add_option("--seed", o.seed, "Seed of weights, random tokens and dropout")->capture_default_str();
+  add_model_options(*verify, o.model);
+  add_device_options(*verify, o.device, o.threads);
+  return verify;
+}
+
+CLI::App* add_plot(CLI::App& app, std::string& metrics) {
+  CLI::App* plot = app.add_subcommand("plot", "Draw the loss curve of a run in the terminal");
+  plot->add_option("metrics", metrics, "A run's metrics.jsonl")->required();
+  return plot;
+}
+
+nn::GptConfig gpt_config(const GptModelOptions& o) {
+  const nn::GptConfig defaults;
+  nn::GptConfig config{.vocabulary = o.vocabulary.value_or(defaults.vocabulary),
+                       .context = o.context.value_or(defaults.context),
+                       .layers = o.layers.value_or(defaults.layers),
+                       .heads = o.heads.value_or(defaults.heads),
+                       .width = o.width.value_or(defaults.width),
+                       .dropout = o.dropout,
+                       .recompute = o.recompute};
+  config.validate();
+  return config;
+}
+
+GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options) {
+  const bool from_file = options.run.resume || !options.weights.empty();
+  const nn::GptConfig config = from_file ? config_of_file(options) : gpt_config(options.model);
+  text.require_vocabulary(config.vocabulary);
+  const std::int64_t context = options.model.context.value_or(config.context);
+  const TokenFile::Split parts = text.split(options.validation_fraction);
+  GptData data{.model = config, .train = TextDataset(TokenSamples(parts.train, context, text.name())), .validation = std::nullopt};
+  if (!parts.validation.empty()) data.validation.emplace(TokenSamples(parts.validation, context, text.name() + " (validation part)"));
+  return data;
+}
+
+LoadedGpt::LoadedGpt(const GptSource& source, Device device) {
+  if (source.checkpoint.empty() && source.weights.empty())
+    fail(ErrorKind::usage, "give a model: --checkpoint DIR, or --weights FILE with --heads H");
+  if (!source.weights.empty()) {
+    model_ = std::make_unique<nn::Gpt>(gpt_config_of_weights(source.weights, source.heads.value()));
+    nn::initialize(*model_, parameters_, 0, device);
+    load_gpt_weights(source.weights, parameters_);
+  } else {
+    const std::filesystem::path checkpoint = find_checkpoint(source.checkpoint);
+    model_ = std::make_unique<nn::Gpt>(read_gpt_config(checkpoint / "config.json"));
+    nn::initialize(*model_, parameters_, 0, device);
+    load_weights(checkpoint, parameters_);
+  }
+}
+
+VerifySamples::VerifySamples(const std::string& text, std::int64_t samples, const nn::GptConfig& model, std::uint64_t seed)
+    : samples_(samples), model_(model), seed_(seed) {
+  if (text.empty()) return;
+  file_.emplace(text);
+  file_->require_vocabulary(model.vocabulary);
+  text_.emplace(TokenSamples(file_->tokens(), model.context, text));
+}
+
+Batch VerifySamples::batch(std::span<const std::int64_t> indices, Device device) const {
+  if (text_) return text_->batch(indices, device);
+  std::vector<std::int32_t> tokens, targets;
+  for (const std::int64_t sample : indices) {
+    for (std::int64_t t = 0; t < model_.context; ++t) {
+      const Philox4 random = sample_random({.seed = seed_}, ~0u - 1, static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(t));
+      tokens.push_back(static_cast<std::int32_t>(random[0] % model_.vocabulary));
+      targets.push_back(static_cast<std::int32_t>(random[1] % model_.vocabulary));
+    }
+  }
+  const Shape shape{static_cast<std::int64_t>(indices.size()), model_.context};
+  return {.inputs = Tensor::from<std::int32_t>(tokens, shape, device), .targets = Tensor::from<std::int32_t>(targets, shape, device)};
+}
+
+void print_verification(const std::vector<SplitDifference>& differences) {
+  fmt::print("Relative difference from the unsplit window of {} samples (contract 12 allows {:.0e} in the gradient):\n\n",
+             differences.front().split.samples(), split_equivalence_bound);
+  fmt::print("{:>12} {:>10} {:>10} {:>10} {:>12}  {}\n", "micro x K", "loss", "gradient", "weights", "peak memory", "worst tensor's gradient");
+  bool holds = true;
+  for (const SplitDifference& d : differences) {
+    const bool ok = d.gradient <= split_equivalence_bound;
+    holds = holds && ok;
+    fmt::print("{:>12} {:>10.2e} {:>10.2e} {:>10.2e} {:>12}  {} {:.2e}{}\n", fmt::format("{} x {}", d.split.micro, d.split.accumulation),
+               d.loss, d.gradient, d.weights, format_bytes(d.peak_bytes), d.worst_tensor, d.worst_gradient, ok ? "" : "  <-- beyond the bound");
+  }
+  if (!holds) fail(ErrorKind::numeric, "a split window's gradient differs by more than {:.0e}", split_equivalence_bound);
+  fmt::print("\nEvery split gives the gradient of the whole window.\n");
+}
+
+}  // namespace accrue::train

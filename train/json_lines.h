@@ -1,0 +1,33 @@
+// A log of one JSON object a line.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace accrue::train {
+
+// Appends objects to a file, each flushed as a whole line. A number that is not finite is written as the string "NaN", "Infinity"
+// or "-Infinity": valid JSON that still shows what happened.
+class JsonLines {
+ public:
+  enum class Mode { start_over, append };
+  // Throws Error(cannot_create) with the system's reason.
+  JsonLines(std::filesystem::path path, Mode mode);
+  // Throws Error(io) if the line cannot be written whole.
+  void write(const nlohmann::json& object);
+
+ private:
+  std::filesystem::path path_;
+  std::ofstream file_;
+};
+
+// Shortens a log to the objects whose "update" is at most this, so that a run resumed there continues the log without repeats; a
+// torn last line goes too. A missing file stays missing. The old file is replaced in one step.
+void truncate_after(const std::filesystem::path& path, std::int64_t update);
+
+// A number for JsonLines, as itself or, when not finite, as a string.
+nlohmann::json json_number(double value);
+
+}  // namespace accrue::train

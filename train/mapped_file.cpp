@@ -1,0 +1,82 @@
+#include "train/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "core/check.h"
+
+namespace accrue::train {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+int open_for_reading(const std::filesystem::path& path) {
+  // Non-blocking, or opening a pipe nobody writes to would wait for ever before it can be refused.
+  int fd = -1;
+  do fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+[[noreturn]] void fail_with_errno(const std::filesystem::path& path, int error) {
+  fail(ErrorKind::no_input, "{}: cannot be read: {}; check the path and its permissions", path.string(),
+       std::generic_category().message(error));
+}
+
+}  // namespace
+
+MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
+  const FileDescriptor file(open_for_reading(path_));
+  if (file.get() < 0) fail_with_errno(path_, errno);
+  struct stat info = {};
+  if (::fstat(file.get(), &info) != 0) fail_with_errno(path_, errno);
+  if (S_ISDIR(info.st_mode)) fail(ErrorKind::no_input, "{}: is a folder; name a file in it", path_.string());
+  if (!S_ISREG(info.st_mode))
+    fail(ErrorKind::no_input, "{}: is a pipe or a device, which cannot be mapped; copy its content to a file first",
+         path_.string());
+  if (info.st_size == 0) return;  // mmap refuses length 0
+  const auto size = static_cast<std::size_t>(info.st_size);
+  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) fail_with_errno(path_, errno);
+  bytes_ = {static_cast<const std::uint8_t*>(address), size};
+}
+
+MappedFile::~MappedFile() {
+  unmap();
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  if (this != &other) {
+    unmap();
+    path_ = std::move(other.path_);
+    bytes_ = std::exchange(other.bytes_, {});
+  }
+  return *this;
+}
+
+void MappedFile::unmap() noexcept {
+  if (!bytes_.empty()) ::munmap(const_cast<std::uint8_t*>(bytes_.data()), bytes_.size());
+}
+
+}  // namespace accrue::train

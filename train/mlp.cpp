@@ -1,0 +1,86 @@
+// The MLP demo: image classification with gradient accumulation.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "train/checkpoint.h"
+#include "train/cli.h"
+#include "train/mlp_cli.h"
+#include "train/run.h"
+
+namespace {
+
+using namespace accrue;
+using namespace accrue::train;
+
+nn::Loss classification_loss(const nn::Mlp& model, Tape& tape, const Batch& batch) {
+  return nn::cross_entropy(tape, model.forward(tape, batch.inputs), batch.targets);
+}
+
+void run_training(MlpTrainOptions& options) {
+  const Device device = use_device(options.run.device, options.run.threads);
+  const BatchPlan batch = batch_plan(options.run, 128);
+
+  LabelledImages images = load_labelled_images(options.data, "train");
+  const MlpConfig config = mlp_config(options, images);
+  const ImageDataset data(std::move(images), config.moments);
+  const ImageDataset test(load_labelled_images(options.data, "t10k"), config.moments);
+  options.run.steps = updates_of_epochs(options.epochs, data.size(), batch, trainer_options(options.run, batch).partial);
+
+  nn::Mlp model(config.widths, options.dropout);
+  ParameterStore parameters;
+  nn::initialize(model, parameters, options.run.seed, device);
+
+  optim::AdamW optimizer(parameters, adamw_options(options.run));
+  Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch));
+  const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
+  Trainer trainer(accumulator, loss, data, &test, trainer_options(options.run, batch), device);
+
+  Run run(options.run, "mlp", mlp_config_json(config), data, batch);
+  if (options.run.resume) run.resume(parameters, optimizer, accumulator);
+  run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths), parameters.parameter_count(),
+                           data.size(), options.run.steps));
+  trainer.on_window = [&](const WindowRecord& record) { run.log(record); };
+  trainer.on_save = [&] { run.save(parameters, optimizer, accumulator); };
+  trainer.run();
+  run.finish();
+
+  const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
+  fmt::print("test accuracy {:.2f} %\n", 100 * accuracy(logits, test, 500, device));
+}
+
+void run_evaluation(const MlpEvalOptions& options) {
+  const Device device = use_device(options.device, options.threads);
+  const std::filesystem::path checkpoint = find_checkpoint(options.checkpoint);
+  const MlpConfig config = read_mlp_config(checkpoint / "config.json");
+  nn::Mlp model(config.widths, config.dropout);
+  ParameterStore parameters;
+  nn::initialize(model, parameters, 0, device);
+  load_weights(checkpoint, parameters);
+
+  const ImageDataset test(load_labelled_images(options.data, "t10k"), config.moments);
+  if (test.pixels() != config.widths.front())
+    fail(ErrorKind::bad_data, "{}: images of {} pixels, but the model takes {}", options.data, test.pixels(), config.widths.front());
+  const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
+  const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
+  const Evaluation result = evaluate(loss, test, options.micro_batch, device);
+  const double correct = accuracy(logits, test, options.micro_batch, device);
+  if (options.json) {
+    fmt::print("{}\n", nlohmann::json{{"accuracy", correct}, {"loss", result.loss}, {"targets", result.targets}}.dump());
+  } else {
+    fmt::print("test accuracy {:.2f} %, loss {:.6f} over {} images\n", 100 * correct, result.loss, result.targets);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Train and evaluate multi-layer perceptrons with gradient accumulation", "mlp");
+  app.require_subcommand(1);
+  MlpTrainOptions train_options;
+  MlpEvalOptions eval_options;
+  add_mlp_train(app, train_options)->callback([&] { run_training(train_options); });
+  add_mlp_eval(app, eval_options)->callback([&] { run_evaluation(eval_options); });
+  return run_program(app, argc, argv);
+}

@@ -1,0 +1,50 @@
+// Options of the MLP program.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "nn/mlp.h"
+#include "train/cli.h"
+#include "train/dataset.h"
+
+namespace accrue::train {
+
+struct MlpTrainOptions {
+  MlpTrainOptions();  // the recipe for Fashion-MNIST
+  TrainingOptions run;
+  std::string data;
+  std::vector<std::int64_t> hidden = {512, 512};
+  std::int64_t epochs = 5;
+  float dropout = 0;
+};
+
+struct MlpEvalOptions {
+  std::string checkpoint, data, device = "auto";
+  std::int64_t micro_batch = 500;
+  int threads = 0;
+  bool json = false;
+};
+
+CLI::App* add_mlp_train(CLI::App& app, MlpTrainOptions& options);
+CLI::App* add_mlp_eval(CLI::App& app, MlpEvalOptions& options);
+
+// What config.json says of an MLP: layer widths and how its inputs are standardised.
+struct MlpConfig {
+  std::vector<std::int64_t> widths;
+  float dropout = 0;
+  ImageDataset::Moments moments;
+};
+nlohmann::json mlp_config_json(const MlpConfig& config);
+MlpConfig read_mlp_config(const std::filesystem::path& config_json);
+// The options' model for these images; when resuming, the checkpoint's. Throws Error(bad_data) if they contradict each other.
+MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images);
+
+// Updates that make the given number of epochs.
+std::int64_t updates_of_epochs(std::int64_t epochs, std::int64_t dataset_size, const BatchPlan& batch, PartialWindow partial);
+
+}  // namespace accrue::train

@@ -1,0 +1,75 @@
+#include "train/trainer.h"
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+namespace accrue::train {
+
+Trainer::Trainer(Accumulator& accumulator, LossFunction loss, const Dataset& data, const Dataset* validation,
+                 const TrainerOptions& options, Device device)
+    : accumulator_(accumulator),
+      loss_(std::move(loss)),
+      data_(data),
+      validation_(validation),
+      options_(options),
+      device_(device),
+      sampler_(data.size(), options.order, options.seed),
+      windows_(data.size(), options.batch.global, options.partial) {
+  if (options.steps < 0) fail(ErrorKind::usage, "--steps must not be negative, but is {}", options.steps);
+}
+
+Batch Trainer::load(std::int64_t first_position, std::int64_t count) const {
+  std::vector<std::int64_t> indices;
+  for (std::int64_t i = 0; i < count; ++i) indices.push_back(sampler_.sample_at(first_position + i));
+  return data_.batch(indices, device_);
+}
+
+WindowReport Trainer::run_window(std::int64_t index) {
+  const Window window = windows_.window(index);
+  const std::vector<MicroBatch> parts = micro_batches(window.count, options_.batch.micro);
+  accumulator_.open_window(static_cast<std::int64_t>(parts.size()));
+  std::optional<WindowReport> report;
+  for (const MicroBatch& part : parts) {
+    const Batch batch = load(window.first_position + part.first, part.count);
+    Tape tape = accumulator_.begin_micro_batch(batch.samples());
+    const nn::Loss loss = loss_(tape, batch);
+    report = accumulator_.accumulate(tape, loss);
+  }
+  return report.value();
+}
+
+bool Trainer::due(std::int64_t every, const WindowReport& report) const {
+  return report.outcome == Outcome::updated && every > 0 && report.update % every == 0;
+}
+
+void Trainer::run() {
+  using Clock = std::chrono::steady_clock;
+  Allocator& allocator = Allocator::of(device_);
+  allocator.reset_peak();
+  std::int64_t empty_in_a_row = 0;
+  bool saved = false;
+  while (accumulator_.counters().update < options_.steps) {
+    const auto begin = Clock::now();
+    const WindowReport report = run_window(accumulator_.counters().window);
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    empty_in_a_row = report.outcome == Outcome::empty ? empty_in_a_row + 1 : 0;
+    if (empty_in_a_row > windows_.windows_per_epoch())
+      fail(ErrorKind::bad_data, "no window of a whole epoch has a target to learn from; every target is masked");
+
+    WindowRecord record{.report = report,
+                        .seconds = seconds,
+                        .positions_per_second = static_cast<double>(report.samples * data_.positions_per_sample()) / seconds,
+                        .micro_batch = options_.batch.micro,
+                        .peak_bytes = allocator.stats().total.peak};
+    const bool last = report.update == options_.steps;
+    if (validation_ != nullptr && (due(options_.evaluate_every, report) || (last && options_.evaluate_every > 0)))
+      record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_).loss;
+    if (on_window) on_window(record);
+    saved = due(options_.save_every, report);
+    if (saved && on_save) on_save();
+  }
+  if (!saved && on_save) on_save();
+}
+
+}  // namespace accrue::train

@@ -1,0 +1,150 @@
+#include "train/verify.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <numeric>
+
+#include "optim/adamw.h"
+#include "train/accumulator.h"
+
+namespace accrue::train {
+namespace {
+
+// What one window leaves behind, parameter by parameter.
+struct WindowResult {
+  double loss = 0;
+  std::vector<std::string> names;
+  std::vector<std::vector<float>> gradients, weights;
+  std::size_t peak_bytes = 0;
+};
+
+std::int64_t parse_count(std::string_view text, const std::string& part) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > 1'000'000)
+    fail(ErrorKind::usage, "--splits: '{}' is not MICROxACCUMULATION, such as 2x4 (both at least 1)", part);
+  return value;
+}
+
+// Sample s loses its last s % 4 quarters of targets: 0, 1/4, 1/2 or 3/4; every eighth sample loses all of them.
+void mask_targets(std::vector<std::int32_t>& targets, std::int64_t samples) {
+  const std::size_t each = targets.size() / static_cast<std::size_t>(samples);
+  for (std::size_t s = 0; s < static_cast<std::size_t>(samples); ++s) {
+    const std::size_t kept = s % 8 == 7 ? 0 : each - each * (s % 4) / 4;
+    for (std::size_t t = kept; t < each; ++t) targets[s * each + t] = -1;
+  }
+}
+
+Batch window_samples(const Dataset& data, std::int64_t samples, bool unequal_targets, Device device) {
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(samples));
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<std::int64_t>(i) % data.size();
+  Batch batch = data.batch(indices, device);
+  if (unequal_targets) {
+    auto targets = batch.targets.to_vector<std::int32_t>();
+    mask_targets(targets, samples);
+    batch.targets.copy_from_host(std::span<const std::int32_t>(targets));
+  }
+  return batch;
+}
+
+WindowResult run_window(const Batch& window, const Split& split, const VerifyOptions& options) {
+  nn::Gpt model(options.model);
+  ParameterStore parameters;
+  nn::initialize(model, parameters, options.seed, options.device);
+  optim::AdamW optimizer(parameters, {});
+  Accumulator accumulator(parameters, optimizer, {.accumulation = split.accumulation, .max_norm = 1.0, .seed = options.seed});
+
+  Allocator& allocator = Allocator::of(options.device);
+  allocator.reset_peak();
+  const std::int64_t context = window.inputs.shape()[1];
+  std::optional<WindowReport> report;
+  for (std::int64_t k = 0; k < split.accumulation; ++k) {
+    const Shape shape{split.micro, context};
+    const std::int64_t offset = k * shape.numel();
+    Tape tape = accumulator.begin_micro_batch(split.micro);
+    const nn::Loss loss = model.loss(tape, window.inputs.view(shape, offset), window.targets.view(shape, offset));
+    report = accumulator.accumulate(tape, loss);
+  }
+  WindowResult result{.loss = report.value().loss, .peak_bytes = allocator.stats().total.peak};
+  for (const Parameter& parameter : parameters.parameters()) {
+    result.names.push_back(parameter.name());
+    result.gradients.push_back(parameter.grad().to_vector<float>());
+    result.weights.push_back(parameter.master().to_vector<float>());
+  }
+  return result;
+}
+
+struct SquaredNorms {
+  double difference = 0, reference = 0;
+  double ratio() const {
+    if (difference == 0) return 0;
+    return std::sqrt(difference / reference);  // infinite when only the reference is zero, NaN when a value is
+  }
+};
+
+SquaredNorms compare(const std::vector<float>& values, const std::vector<float>& reference) {
+  SquaredNorms norms;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double difference = double{values[i]} - double{reference[i]};
+    norms.difference += difference * difference;
+    norms.reference += double{reference[i]} * double{reference[i]};
+  }
+  return norms;
+}
+
+double overall(const std::vector<std::vector<float>>& values, const std::vector<std::vector<float>>& reference) {
+  SquaredNorms total;
+  for (std::size_t p = 0; p < values.size(); ++p) {
+    const SquaredNorms norms = compare(values[p], reference[p]);
+    total.difference += norms.difference;
+    total.reference += norms.reference;
+  }
+  return total.ratio();
+}
+
+SplitDifference difference(const Split& split, const WindowResult& result, const WindowResult& whole) {
+  SplitDifference d{.split = split,
+                    .loss = std::abs(result.loss - whole.loss) / std::abs(whole.loss),
+                    .gradient = overall(result.gradients, whole.gradients),
+                    .weights = overall(result.weights, whole.weights),
+                    .peak_bytes = result.peak_bytes};
+  for (std::size_t p = 0; p < result.names.size(); ++p) {
+    const double own = compare(result.gradients[p], whole.gradients[p]).ratio();
+    if (d.worst_tensor.empty() || !(own <= d.worst_gradient)) d.worst_tensor = result.names[p], d.worst_gradient = own;
+  }
+  return d;
+}
+
+}  // namespace
+
+std::vector<Split> parse_splits(const std::string& text) {
+  std::vector<Split> splits;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    const std::size_t cross = part.find('x');
+    if (cross == std::string::npos) fail(ErrorKind::usage, "--splits: '{}' is not MICROxACCUMULATION, such as 2x4", part);
+    const Split split{.micro = parse_count(std::string_view(part).substr(0, cross), part),
+                      .accumulation = parse_count(std::string_view(part).substr(cross + 1), part)};
+    if (!splits.empty() && split.samples() != splits.front().samples())
+      fail(ErrorKind::usage, "--splits: {} is a window of {} samples, but {}x{} one of {}; all must cut the same window", part,
+           split.samples(), splits.front().micro, splits.front().accumulation, splits.front().samples());
+    splits.push_back(split);
+    begin = end + 1;
+  }
+  return splits;
+}
+
+std::vector<SplitDifference> verify_splits(const Dataset& data, const std::vector<Split>& splits, const VerifyOptions& options) {
+  check(!splits.empty(), "verify_splits: no split given");
+  const std::int64_t samples = splits.front().samples();
+  const Batch window = window_samples(data, samples, options.unequal_targets, options.device);
+  const WindowResult whole = run_window(window, {.micro = samples, .accumulation = 1}, options);
+  std::vector<SplitDifference> differences;
+  for (const Split& split : splits) differences.push_back(difference(split, run_window(window, split, options), whole));
+  return differences;
+}
+
+}  // namespace accrue::train

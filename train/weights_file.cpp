@@ -1,0 +1,63 @@
+#include "train/weights_file.h"
+
+#include <cstring>
+#include <set>
+
+#include "train/safetensors.h"
+
+namespace accrue::train {
+
+void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors) {
+  SafetensorsWriter writer;
+  writer.metadata("format", "pt");
+  std::vector<std::vector<float>> copies;  // the writer keeps spans, so copies of device memory must outlive it
+  copies.reserve(tensors.size());
+  for (const FileTensor& tensor : tensors) {
+    copies.push_back(tensor.tensor.to_vector<float>());
+    writer.add(tensor.name, DType::f32, tensor.tensor.shape(), std::as_bytes(std::span(copies.back())));
+  }
+  writer.write(path);
+}
+
+void read_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors,
+                  const std::function<bool(const std::string&)>& ignorable) {
+  const SafetensorsFile file(path);
+  std::set<std::string> wanted;
+  for (const FileTensor& tensor : tensors) {
+    wanted.insert(tensor.name);
+    const SafetensorsEntry* entry = file.find(tensor.name);
+    if (entry == nullptr)
+      fail(ErrorKind::bad_data, "{}: tensor '{}' of shape {} is missing; is this a checkpoint of another model?", path.string(),
+           tensor.name, tensor.tensor.shape());
+    if (entry->shape != tensor.tensor.shape())
+      fail(ErrorKind::bad_data, "{}: tensor '{}' has shape {}, but the model needs {}; is this a checkpoint of another model?",
+           path.string(), tensor.name, entry->shape, tensor.tensor.shape());
+  }
+  for (const SafetensorsEntry& entry : file.entries()) {
+    if (!wanted.contains(entry.name) && !(ignorable && ignorable(entry.name)))
+      fail(ErrorKind::bad_data, "{}: tensor '{}' belongs to no part of the model; is this a checkpoint of another model?",
+           path.string(), entry.name);
+  }
+  // Everything fits: only now is anything overwritten.
+  for (const FileTensor& tensor : tensors) {
+    const std::vector<float> values = to_floats(*file.find(tensor.name));
+    tensor.tensor.copy_from_host(std::span<const float>(values));
+  }
+}
+
+std::vector<FileTensor> parameter_tensors(const ParameterStore& parameters) {
+  std::vector<FileTensor> tensors;
+  for (const Parameter& parameter : parameters.parameters()) tensors.push_back({.name = parameter.name(), .tensor = parameter.master()});
+  return tensors;
+}
+
+std::vector<FileTensor> optimizer_tensors(const ParameterStore& parameters, optim::Optimizer& optimizer) {
+  std::vector<FileTensor> tensors;
+  for (const optim::NamedTensor& buffer : optimizer.state_tensors()) {
+    for (const Parameter& parameter : parameters.parameters())
+      tensors.push_back({.name = buffer.name + "." + parameter.name(), .tensor = parameters.slice(buffer.tensor, parameter)});
+  }
+  return tensors;
+}
+
+}  // namespace accrue::train
