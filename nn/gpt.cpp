@@ -13,6 +13,12 @@ Initializer projection_initializer(const GptConfig& config) {
   return Initializer::normal(initial_deviation / std::sqrt(2.0f * static_cast<float>(config.layers)));
 }
 
+// Before any layer is made from it: a layer's own complaint would name no option.
+const GptConfig& validated(const GptConfig& config) {
+  config.validate();
+  return config;
+}
+
 }  // namespace
 
 void GptConfig::validate() const {
@@ -72,8 +78,7 @@ Tensor GptBlock::forward(Tape& tape, const Tensor& x) const {
   return add(tape, middle, mlp_dropout_.forward(tape, contract_.forward(tape, expanded)));
 }
 
-Gpt::Gpt(const GptConfig& config) : config_(config), embedding_dropout_(config.dropout), final_norm_(config.width) {
-  config.validate();
+Gpt::Gpt(const GptConfig& config) : config_(validated(config)), embedding_dropout_(config.dropout), final_norm_(config.width) {
   for (std::int64_t layer = 0; layer < config.layers; ++layer) blocks_.emplace_back(config);
 }
 

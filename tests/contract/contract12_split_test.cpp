@@ -60,9 +60,9 @@ TEST_P(Contract12, RaggedSplitsToo) {
 
 INSTANTIATE_TEST_SUITE_P(Gpt, Contract12,
                          ::testing::Values(Setting{0, false}, Setting{0.2f, false}, Setting{0, true}, Setting{0.2f, true}),
-                         [](const auto& info) {
-                           return std::string(info.param.dropout > 0 ? "WithDropout" : "WithoutDropout") +
-                                  (info.param.recompute ? "AndRecomputation" : "");
+                         [](const auto& setting) {
+                           return std::string(setting.param.dropout > 0 ? "WithDropout" : "WithoutDropout") +
+                                  (setting.param.recompute ? "AndRecomputation" : "");
                          });
 
 TEST(Contract12Weights, AnUpdateFromASplitWindowGivesTheSameWeights) {

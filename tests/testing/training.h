@@ -7,6 +7,7 @@
 #include <optional>
 #include <random>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -96,8 +97,9 @@ class RecordingOptimizer final : public optim::Optimizer {
     ++steps;
     inner_.step(state);
   }
-  std::vector<optim::NamedTensor> state_tensors() override { return inner_.state_tensors(); }
+  std::vector<optim::NamedTensor> state_tensors() const override { return inner_.state_tensors(); }
   std::string name() const override { return inner_.name(); }
+  std::vector<std::pair<std::string, double>> hyper_parameters() const override { return inner_.hyper_parameters(); }
 
   int steps = 0;
   kernels::StepState last_state;
@@ -156,7 +158,7 @@ struct Training {
     for (double& value : values) value /= static_cast<double>(recorder.last_state.target_count);
     return values;
   }
-  TrainingBits bits() {
+  TrainingBits bits() const {
     TrainingBits all{.weights = bits_of(parameters.master()), .update = accumulator.counters().update};
     for (const optim::NamedTensor& state : optimizer.state_tensors()) {
       const auto more = bits_of(state.tensor);

@@ -65,9 +65,9 @@ TEST(ChooseToken, ANanIsANumericError) {
   EXPECT_THAT(error_of(ErrorKind::numeric, [] { choose_token(std::vector<float>{0, std::nanf("")}, {}, 0.5); }), HasSubstr("token 1 is NaN"));
 }
 
-struct Sampler256 {
-  explicit Sampler256(std::int64_t vocabulary = 256, Device device = Device::cpu())
-      : model({.vocabulary = vocabulary, .context = 8, .layers = 1, .heads = 2, .width = 16}), device(device) {
+struct TextModel {
+  explicit TextModel(std::int64_t vocabulary = 256, Device on = Device::cpu())
+      : model({.vocabulary = vocabulary, .context = 8, .layers = 1, .heads = 2, .width = 16}), device(on) {
     nn::initialize(model, parameters, 4, device);
     // Larger weights: an untrained model is nearly uniform, which would hide what the context does.
     std::vector<float> values = parameters.master().to_vector<float>();
@@ -86,7 +86,7 @@ struct Sampler256 {
 
 TEST(Generate, EmitsOneByteATokenAndTheSameTextForTheSameSeed) {
   for (const Device device : devices()) {
-    const Sampler256 sampler(256, device);
+    const TextModel sampler(256, device);
     const SamplingOptions options{.tokens = 40, .temperature = 1.0, .seed = 5};
     const std::string text = sampler.text("ab", options);
     EXPECT_EQ(text.size(), 40u);
@@ -98,27 +98,27 @@ TEST(Generate, EmitsOneByteATokenAndTheSameTextForTheSameSeed) {
 }
 
 TEST(Generate, TheModelSeesTheLastContextBytesOnly) {
-  const Sampler256 sampler;
+  const TextModel sampler;
   const SamplingOptions options{.tokens = 20, .temperature = 0};
   EXPECT_EQ(sampler.text("what came before 12345678", options), sampler.text("12345678", options));
 }
 
 TEST(Generate, AnEmptyPromptStartsFromANewline) {
-  const Sampler256 sampler;
+  const TextModel sampler;
   const SamplingOptions options{.tokens = 20, .temperature = 0};
   EXPECT_EQ(sampler.text("", options), sampler.text("\n", options));
 }
 
-TEST(Generate, NoTokensEmitNothing) { EXPECT_EQ(Sampler256().text("a", {.tokens = 0}), ""); }
+TEST(Generate, NoTokensEmitNothing) { EXPECT_EQ(TextModel().text("a", {.tokens = 0}), ""); }
 
 TEST(Generate, APromptByteOutsideTheVocabularyIsBadData) {
-  const Sampler256 sampler(100);
+  const TextModel sampler(100);
   EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { sampler.text("z", {}); }),
               ::testing::AllOf(HasSubstr("byte 122"), HasSubstr("vocabulary of 100")));
 }
 
 TEST(Generate, AModelWithMoreTokensThanBytesEmitsBytes) {
-  const Sampler256 sampler(300);
+  const TextModel sampler(300);
   EXPECT_EQ(sampler.text("a", {.tokens = 50, .temperature = 10}).size(), 50u);
 }
 
