@@ -13,6 +13,7 @@
 #include "kernels/threads.h"
 #include "tests/testing/compare.h"
 #include "tests/testing/gradcheck.h"
+#include "tests/testing/instruction_sets.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
@@ -270,6 +271,16 @@ TEST(Attention, DropoutDropsTheProbabilitiesThatTheCounterNames) {
     for (std::int64_t tokens : {1, 31, 64, 133})
       for (float p : {0.1f, 0.75f})
         expect_matches_reference({.batch = 2, .tokens = tokens, .heads = 3, .head_size = 5, .dropout_p = p}, device);
+}
+
+// The width of a strip, and so the cut of the diagonal, is the instruction set's.
+TEST(Attention, EveryInstructionSetMatchesTheDefinition) {
+  testing::for_each_instruction_set([] {
+    for (std::int64_t tokens : {7, 64, 133})
+      for (float p : {0.0f, 0.25f})
+        expect_matches_reference({.batch = 2, .tokens = tokens, .heads = 2, .head_size = 33, .dropout_p = p},
+                                 Device::cpu());
+  });
 }
 
 TEST(Attention, NoTokensAndNoChannelsAreAllowed) {

@@ -12,6 +12,7 @@
 
 #include "tests/testing/compare.h"
 #include "tests/testing/gradcheck.h"
+#include "tests/testing/instruction_sets.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
@@ -132,6 +133,19 @@ TEST(CrossEntropy, VocabulariesOfSeveralPartsMatchTheDefinition) {
       EXPECT_TRUE(
           testing::within(op.logits, expected.gradient, testing::Bound{.absolute = gradient_bound(expected, classes)}));
     }
+}
+
+TEST(CrossEntropy, EveryInstructionSetMatchesTheDefinition) {
+  testing::for_each_instruction_set([] {
+    for (std::int64_t classes : testing::sweep_cols) {
+      const Problem problem(7, classes, Device::cpu());
+      const Reference expected = problem.expected();
+      const CrossEntropy op = problem.arguments(LossGradient::in_place);
+      EXPECT_NEAR(run(op).sum, expected.loss, loss_bound(expected, classes));
+      EXPECT_TRUE(
+          testing::within(op.logits, expected.gradient, testing::Bound{.absolute = gradient_bound(expected, classes)}));
+    }
+  });
 }
 
 TEST(CrossEntropy, WithoutGradientTheLogitsKeepTheirBitsAndTheLossIsTheSame) {

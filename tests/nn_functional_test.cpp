@@ -28,7 +28,7 @@ constexpr double u = unit_roundoff(DType::f32);
 struct Parameters {
   explicit Parameters(const std::vector<Shape>& shapes, Device device = Device::cpu()) {
     for (std::size_t i = 0; i < shapes.size(); ++i)
-      all.push_back(store.add("p" + std::to_string(i), shapes[i], Initializer::normal(0.5f)));
+      all.push_back(store.add(fmt::format("p{}", i), shapes[i], Initializer::normal(0.5f)));
     store.allocate(device, 17);
   }
   ParameterStore store;
@@ -80,7 +80,7 @@ void expect_gradients(const Case& c) {
           },
           operands[which]);
       const std::vector<double> actual = which == 0 ? dx : to_doubles(parameters.all[which - 1].grad());
-      EXPECT_TRUE(within(actual, expected, bound)) << (which == 0 ? "x" : "parameter " + std::to_string(which - 1));
+      EXPECT_TRUE(within(actual, expected, bound)) << (which == 0 ? std::string("x") : fmt::format("parameter {}", which - 1));
     }
   }
 }
