@@ -1,7 +1,8 @@
-// The output is cut into tiles by its shape alone, and each tile is one call of the GEMM library on one thread. So the
-// bits do not depend on the number of threads. The library's kernels give every row of a call with a multiple of
-// `row_quantum` rows the same bits, wherever it stands; so neither do the bits of a row of out depend on how many rows
-// there are. docs/decisions/0001-cpu-gemm.md has the measurements behind the constants.
+// The output is cut into tiles by its shape alone, and each tile is one call of the GEMM library on one thread: so the
+// bits do not depend on the number of threads. Calls are padded to a multiple of `row_quantum` rows, of which oneDNN's
+// kernels (SSE4.1, AVX, AVX2; not all of another BLAS's) give every row the same bits wherever it stands: so neither do
+// the bits of a row of out depend on how many rows there are. docs/decisions/0001-cpu-gemm.md has the measurements
+// behind the constants.
 #include <omp.h>
 
 #include <algorithm>
@@ -15,9 +16,10 @@
 namespace accrue::kernels::cpu {
 namespace {
 
-// The libraries' kernels take 4, 6, 8, 12 or 24 rows at a time and treat what remains in another order of summation.
+// A multiple of the rows that oneDNN's kernels take at a time (4, 6, 8, 12); what remains has another order of
+// summation.
 constexpr std::int64_t row_quantum = 24;
-constexpr std::int64_t tile_cols = 384;
+constexpr std::int64_t max_tile_cols = 384;
 // Longer sums are taken in parts, which bounds the packed copies.
 constexpr std::int64_t depth_block = 4096;
 // Rows of a packed copy are this much longer than needed, lest they fall into the same cache sets.
@@ -40,7 +42,7 @@ struct Problem {
 
 // How the product is cut up: a function of m, n, k and the transpositions.
 struct Plan {
-  std::int64_t tile_rows, row_tiles, col_tiles;
+  std::int64_t tile_rows, tile_cols, row_tiles, col_tiles;
   bool pack_a, pack_b;
   std::int64_t a_floats, b_floats, c_floats;  // scratch of one thread
 };
@@ -53,16 +55,19 @@ Plan plan_of(const Problem& p) {
   if (tiles > 1) tiles += tiles % 2;
   plan.tile_rows = round_up((p.m + tiles - 1) / tiles, row_quantum);
   plan.row_tiles = chunk_count(p.m, plan.tile_rows);
-  plan.col_tiles = chunk_count(p.n, tile_cols);
+  // Of nearly equal width, or the thread with the last column of tiles would wait for the others.
+  const std::int64_t cols = (p.n + max_tile_cols - 1) / max_tile_cols;
+  plan.tile_cols = round_up((p.n + cols - 1) / cols, 16);
+  plan.col_tiles = chunk_count(p.n, plan.tile_cols);
   // The libraries walk over a transposed a with its stride, once per block; a transposed copy saves a tenth and more.
-  // Rows of b that lie a multiple of 2 KiB apart evict one another from the first-level cache: half of the speed.
+  // Rows of b that lie a multiple of 2 KiB apart evict one another from the first-level cache: up to 40 % of the speed.
   plan.pack_a = p.transpose_a;
   plan.pack_b = !p.transpose_b && p.n % cache_set_period == 0;
   const std::int64_t depth = std::min(p.k, depth_block);
   const bool pads = p.rows_are_samples && p.m % row_quantum != 0;
   plan.a_floats = plan.pack_a || pads ? plan.tile_rows * (depth + pack_padding) : 0;
-  plan.b_floats = plan.pack_b ? depth * (tile_cols + pack_padding) : 0;
-  plan.c_floats = pads ? plan.tile_rows * tile_cols : 0;
+  plan.b_floats = plan.pack_b ? depth * (plan.tile_cols + pack_padding) : 0;
+  plan.c_floats = pads ? plan.tile_rows * plan.tile_cols : 0;
   return plan;
 }
 
@@ -113,7 +118,7 @@ class TileWorker {
   };
 
   void run_depths(const Problem& p, std::int64_t row, std::int64_t col, const Depths& depths) {
-    const std::int64_t m = std::min(plan_.tile_rows, p.m - row), n = std::min(tile_cols, p.n - col);
+    const std::int64_t m = std::min(plan_.tile_rows, p.m - row), n = std::min(plan_.tile_cols, p.n - col);
     const std::int64_t padded = p.rows_are_samples ? round_up(m, row_quantum) : m;
     const Matrix a = rows_of_a(p, row, m, padded, depths), b = cols_of_b(p, col, n, depths);
     float* out = p.out + row * p.n + col;
@@ -164,7 +169,7 @@ class TileWorker {
     if (p.transpose_b) return {p.b + col * p.k + depths.begin, p.k, true};
     const float* source = p.b + depths.begin * p.n + col;
     if (!plan_.pack_b) return {source, p.n, false};
-    constexpr std::int64_t stride = tile_cols + pack_padding;
+    const std::int64_t stride = plan_.tile_cols + pack_padding;
     if (b_source_ != source) copy_rows(source, p.n, depths.count, n, b_, stride);
     b_source_ = source;
     return {b_, stride, false};
@@ -216,7 +221,7 @@ void run_batch(const Problem& first, std::int64_t batch) {
       // Neighbours share the operand that is dearer to fetch: the packed rows of a, else the columns of b.
       const std::int64_t row = plan.pack_a ? tile / plan.col_tiles : tile % plan.row_tiles;
       const std::int64_t col = plan.pack_a ? tile % plan.col_tiles : tile / plan.row_tiles;
-      worker.run(problem(i / tiles), row * plan.tile_rows, col * tile_cols);
+      worker.run(problem(i / tiles), row * plan.tile_rows, col * plan.tile_cols);
     }
   });
 }
