@@ -247,6 +247,15 @@ TEST(CausalAttention, BackwardMatchesFiniteDifferences) {
                     .terms = 5 * 5 * 3});
 }
 
+TEST(CausalAttention, DropsProbabilitiesInTrainingOnly) {
+  for (const Device device : devices()) {
+    const Tensor x = random_tensor({2, 5, 18}, 1, DType::f32, device);
+    const auto attend = [&](Tape tape, float p) { return to_doubles(causal_attention(tape, x, 2, p, 3)); };
+    EXPECT_EQ(attend(Tape::inference(), 0.5f), attend(Tape(), 0));
+    EXPECT_NE(attend(Tape(), 0.5f), attend(Tape(), 0));
+  }
+}
+
 TEST(Embedding, BackwardScattersToTheRowsThatWereRead) {
   for (const Device device : devices()) {
     Parameters parameters({{4, 3}, {2, 3}}, device);

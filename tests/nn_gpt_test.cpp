@@ -200,6 +200,16 @@ TEST(Gpt, EveryGradientMatchesFiniteDifferencesOfTheReference) {
   }
 }
 
+TEST(Gpt, DropoutOfAnyKindIsActiveInTrainingOnly) {
+  for (const Device device : devices()) {
+    const TinyGpt with(tiny(0.5f), device), without(tiny(), device);
+    const Tensor ids = Tensor::from<std::int32_t>(random_integers(2 * 6, 11, 7), {2, 6}, device);
+    const auto logits = [&](const TinyGpt& gpt, Tape tape) { return bits_of(gpt.model.forward(tape, ids)); };
+    EXPECT_EQ(logits(with, Tape::inference()), logits(without, Tape::inference()));
+    EXPECT_NE(logits(with, Tape()), logits(without, Tape()));
+  }
+}
+
 TEST(Gpt, LaterTokensDoNotChangeEarlierLogits) {
   for (const Device device : devices()) {
     const TinyGpt gpt(tiny(), device);
