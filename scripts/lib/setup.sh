@@ -12,9 +12,9 @@ accrue_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 accrue_packages="$accrue_root/scripts/packages.txt"
 accrue_jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 
-accrue_say() { printf '%s\n' "$*"; }
+accrue_say() { printf '%s\n' "$@"; }  # a line for each argument
 accrue_die() {
-  printf 'error: %s\n' "$@" >&2
+  { printf 'error: ' && accrue_say "$@"; } >&2
   exit 1
 }
 # For wrong options: the exit code that the programs have for them, too (docs/exit-codes.md).
