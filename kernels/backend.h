@@ -30,5 +30,7 @@ void require_dtype(std::string_view op, const Operand& operand, DType expected);
 void require_float(std::string_view op, const Operand& operand);
 // Bytes must not overlap, unless they coincide exactly (in-place).
 void require_no_partial_overlap(std::string_view op, const Operand& a, const Operand& b);
+// `written` must share no byte with any of `others`; undefined operands are passed over.
+void require_disjoint(std::string_view op, const Operand& written, std::initializer_list<Operand> others);
 
 }  // namespace accrue::kernels

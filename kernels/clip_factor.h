@@ -1,9 +1,10 @@
-// The factor of clipping by the global norm (Pascanu, Mikolov, Bengio, arXiv:1211.5063), usable on host and device.
+// Clipping by the norm of the gradient, as a function usable on host and device.
 #pragma once
 
 namespace accrue::kernels {
 
-// min(1, max_norm / (norm + 1e-6)); 1 when max_norm is 0 (no clipping).
+// min(1, max_norm / (norm + 1e-6)), the rule of contract 17 and of torch.nn.utils.clip_grad_norm_ (Pascanu, Mikolov,
+// Bengio, ICML 2013); max_norm = 0 does not clip. A norm of NaN or infinity gives no meaningful factor: test it first.
 inline double clip_factor(double norm, double max_norm) {
   if (max_norm <= 0) return 1;
   const double factor = max_norm / (norm + 1e-6);

@@ -43,9 +43,9 @@ struct Philox {
     const hn::ScalableTag<std::uint32_t> du32;
     const Words p0 = hn::MulEven(hn::BitCast(du32, c0), hn::Set(du32, 0xD2511F53u));
     const Words p1 = hn::MulEven(hn::BitCast(du32, c2), hn::Set(du32, 0xCD9E8D57u));
-    c0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c1), k0);
+    c0 = hn::Xor(hn::ShiftRight<32>(p1), hn::Xor(c1, k0));
     c1 = p1;
-    c2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c3), k1);
+    c2 = hn::Xor(hn::ShiftRight<32>(p0), hn::Xor(c3, k1));
     c3 = p0;
   }
 };
@@ -56,18 +56,20 @@ HWY_INLINE void draw_words(const DropoutPiece& piece, std::uint32_t offset, std:
   const U64 d;
   const auto per_vector = static_cast<std::int64_t>(hn::Lanes(d));
   const Words low = hn::Set(d, 0xffffffffu);
+  Words keys[10][2];
+  auto k0 = static_cast<std::uint32_t>(piece.seed), k1 = static_cast<std::uint32_t>(piece.seed >> 32);
+  for (auto& key : keys) {
+    key[0] = hn::Set(d, k0), key[1] = hn::Set(d, k1);
+    k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+  }
   for (std::int64_t quad = 0; quad < quads; quad += 2 * per_vector) {
     // In 64 bits: what exceeds the lower half is ignored, as the 32-bit counter wraps around.
     const std::uint64_t first = std::uint64_t{piece.first_quad} + offset + static_cast<std::uint64_t>(quad);
     Philox a{hn::Iota(d, first), hn::Set(d, piece.sample), hn::Set(d, piece.window), hn::Set(d, piece.site)}, b = a;
     b.c0 = hn::Add(b.c0, hn::Set(d, static_cast<std::uint64_t>(per_vector)));
-    auto k0 = static_cast<std::uint32_t>(piece.seed), k1 = static_cast<std::uint32_t>(piece.seed >> 32);
-    for (int round = 0; round < 10; ++round) {
-      const Words key0 = hn::Set(d, k0), key1 = hn::Set(d, k1);
-      a.round(key0, key1);
-      b.round(key0, key1);
-      k0 += 0x9E3779B9u;
-      k1 += 0xBB67AE85u;
+    for (const auto& key : keys) {
+      a.round(key[0], key[1]);
+      b.round(key[0], key[1]);
     }
     const auto store = [&](const Philox& p, std::uint64_t* to) HWY_ATTR {
       const Words first_pair = hn::Or(hn::And(p.c0, low), hn::ShiftLeft<32>(p.c1));

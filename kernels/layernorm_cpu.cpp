@@ -1,5 +1,6 @@
 #include "kernels/layernorm.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/column_sums.h"
@@ -51,6 +52,30 @@ HWY_INLINE void row_sums(std::int64_t n, float (&result)[count], F&& f) {
     result[k] = sum_of_lanes(hn::Add(hn::Add(sums[0][k], sums[1][k]), hn::Add(sums[2][k], sums[3][k])));
 }
 
+// A few rows are taken through each step together, while they stay in the first-level cache: one row's sum is then in
+// flight while the next one's is computed, instead of every step waiting for the one before.
+constexpr std::int64_t most_rows_together = 8;
+inline std::int64_t rows_together(std::int64_t cols) {
+  return std::clamp<std::int64_t>(2048 / cols, 1, most_rows_together);
+}
+
+HWY_INLINE float sum_of(const float* x, std::int64_t cols) {
+  float total[1];
+  row_sums(cols, total,
+           [&](std::int64_t i, auto access, auto& sums) HWY_ATTR { sums[0] = hn::Add(sums[0], access.load(x + i)); });
+  return total[0];
+}
+
+// The sums of the deviations from `shift` and of their squares.
+HWY_INLINE void moments_of(const float* x, std::int64_t cols, float shift, float (&moments)[2]) {
+  const Floats center = hn::Set(F32(), shift);
+  row_sums(cols, moments, [&](std::int64_t i, auto access, auto& sums) HWY_ATTR {
+    const Floats deviation = hn::Sub(access.load(x + i, shift), center);
+    sums[0] = hn::Add(sums[0], deviation);
+    sums[1] = hn::MulAdd(deviation, deviation, sums[1]);
+  });
+}
+
 struct RowStatistics {
   float shift;  // the mean, rounded by its summation
   float rest;   // mean - shift, a correction
@@ -58,45 +83,53 @@ struct RowStatistics {
 };
 
 // Two passes: one-pass variance cancels when |mean| >> std. The second pass also sums the deviations themselves, which
-// would be 0 for an exact mean: dividing by n tells how far the first pass was off, as large as n u |mean|.
-HWY_INLINE RowStatistics statistics_of(const float* x, std::int64_t cols, float eps) {
+// would be 0 for an exact mean: divided by n they tell how far the first pass was off, as much as n u |mean|.
+HWY_INLINE void statistics_of(RowStatistics* statistics, const float* x, std::int64_t rows, std::int64_t cols,
+                              float eps) {
   const float inverse = 1.0f / static_cast<float>(cols);
-  float total[1];
-  row_sums(cols, total,
-           [&](std::int64_t i, auto access, auto& sums) HWY_ATTR { sums[0] = hn::Add(sums[0], access.load(x + i)); });
-  const float shift = total[0] * inverse;
-  const Floats center = hn::Set(F32(), shift);
-  float moments[2];
-  row_sums(cols, moments, [&](std::int64_t i, auto access, auto& sums) HWY_ATTR {
-    const Floats deviation = hn::Sub(access.load(x + i, shift), center);
-    sums[0] = hn::Add(sums[0], deviation);
-    sums[1] = hn::MulAdd(deviation, deviation, sums[1]);
+  float moments[most_rows_together][2];
+  for (std::int64_t row = 0; row < rows; ++row) statistics[row].shift = sum_of(x + row * cols, cols) * inverse;
+  for (std::int64_t row = 0; row < rows; ++row) moments_of(x + row * cols, cols, statistics[row].shift, moments[row]);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const float rest = moments[row][0] * inverse;
+    const float variance = moments[row][1] * inverse - rest * rest;
+    statistics[row].rest = rest;
+    // Not std::max, which would turn a NaN into 0.
+    statistics[row].rstd = 1.0f / std::sqrt((variance < 0 ? 0 : variance) + eps);
+  }
+}
+
+HWY_INLINE void normalize_row(float* y, const float* x, const float* gamma, const float* beta, const RowStatistics& s,
+                              std::int64_t cols) {
+  const Floats center = hn::Set(F32(), s.shift), scale = hn::Set(F32(), s.rstd);
+  const Floats correction = hn::Set(F32(), -s.rest * s.rstd);
+  over_vectors(cols, [&](std::int64_t i, auto access) HWY_ATTR {
+    const Floats normalized = hn::MulAdd(hn::Sub(access.load(x + i), center), scale, correction);
+    access.store(hn::MulAdd(normalized, access.load(gamma + i), access.load(beta + i)), y + i);
   });
-  const float rest = moments[0] * inverse;
-  const float variance = moments[1] * inverse - rest * rest;
-  // Not std::max, which would turn a NaN into 0.
-  return {shift, rest, 1.0f / std::sqrt((variance < 0 ? 0 : variance) + eps)};
 }
 
 void normalize_rows(float* y, float* mean, float* rstd, const float* x, const float* gamma, const float* beta,
                     std::int64_t rows, std::int64_t cols, float eps) {
-  for (std::int64_t row = 0; row < rows; ++row, x += cols, y += cols) {
-    const RowStatistics s = statistics_of(x, cols, eps);
-    mean[row] = s.shift + s.rest;
-    rstd[row] = s.rstd;
-    const Floats center = hn::Set(F32(), s.shift), scale = hn::Set(F32(), s.rstd);
-    const Floats correction = hn::Set(F32(), -s.rest * s.rstd);
-    over_vectors(cols, [&](std::int64_t i, auto access) HWY_ATTR {
-      const Floats normalized = hn::MulAdd(hn::Sub(access.load(x + i), center), scale, correction);
-      access.store(hn::MulAdd(normalized, access.load(gamma + i), access.load(beta + i)), y + i);
-    });
+  const std::int64_t together = rows_together(cols);
+  for (std::int64_t first = 0; first < rows; first += together) {
+    const std::int64_t count = std::min(together, rows - first);
+    RowStatistics statistics[most_rows_together];
+    statistics_of(statistics, x + first * cols, count, cols, eps);
+    for (std::int64_t k = 0; k < count; ++k) {
+      const std::int64_t row = first + k;
+      mean[row] = statistics[k].shift + statistics[k].rest;
+      rstd[row] = statistics[k].rstd;
+      normalize_row(y + row * cols, x + row * cols, gamma, beta, statistics[k], cols);
+    }
   }
 }
 
 template <bool with_sums>
-HWY_INLINE void backward_row_sums(const BackwardPart& part, const float* dy, const float* x, float mean, float rstd,
-                                  float (&result)[2]) {
-  const Floats center = hn::Set(F32(), mean), scale = hn::Set(F32(), rstd);
+HWY_INLINE void backward_row_sums(const BackwardPart& part, std::int64_t row, float (&result)[2]) {
+  const float *dy = part.dy + row * part.cols, *x = part.x + row * part.cols;
+  const float mean = part.mean[row];
+  const Floats center = hn::Set(F32(), mean), scale = hn::Set(F32(), part.rstd[row]);
   row_sums(part.cols, result, [&](std::int64_t i, auto access, auto& sums) HWY_ATTR {
     const Floats gradient = access.load(dy + i);
     const Floats normalized = hn::Mul(hn::Sub(access.load(x + i, mean), center), scale);
@@ -111,42 +144,41 @@ HWY_INLINE void backward_row_sums(const BackwardPart& part, const float* dy, con
   });
 }
 
-// rstd (g - mean(g) - xhat mean(g xhat)), with the means' factors folded into two constants of the row.
+// dx (+)= rstd (g - mean(g) - xhat mean(g xhat)), where sums = {sum of g, sum of g xhat}.
 template <Write write>
-HWY_INLINE void backward_row(float* dx, const float* dy, const float* x, const float* gamma, float mean, float rstd,
-                             const float (&sums)[2], std::int64_t cols) {
-  const float inverse = 1.0f / static_cast<float>(cols);
-  const Floats center = hn::Set(F32(), mean), scale = hn::Set(F32(), rstd);
+HWY_INLINE void backward_row(const BackwardPart& part, std::int64_t row, const float (&sums)[2]) {
+  const float *dy = part.dy + row * part.cols, *x = part.x + row * part.cols;
+  float* dx = part.dx + row * part.cols;
+  const float inverse = 1.0f / static_cast<float>(part.cols);
+  const Floats center = hn::Set(F32(), part.mean[row]), scale = hn::Set(F32(), part.rstd[row]);
   const Floats mean_g = hn::Set(F32(), sums[0] * inverse), slope = hn::Set(F32(), sums[1] * inverse);
-  over_vectors(cols, [&](std::int64_t i, auto access) HWY_ATTR {
+  over_vectors(part.cols, [&](std::int64_t i, auto access) HWY_ATTR {
     const Floats normalized = hn::Mul(hn::Sub(access.load(x + i), center), scale);
-    const Floats g = hn::MulSub(access.load(dy + i), access.load(gamma + i), mean_g);
+    const Floats g = hn::MulSub(access.load(dy + i), access.load(part.gamma + i), mean_g);
     Floats gradient = hn::Mul(hn::NegMulAdd(normalized, slope, g), scale);
     if constexpr (write == Write::accumulate) gradient = hn::Add(access.load(dx + i), gradient);
     access.store(gradient, dx + i);
   });
 }
 
-void backward_part(const BackwardPart& part) {
-  if (part.sums != nullptr)
-    for (std::int64_t i = 0; i < 2 * part.cols; ++i) part.sums[i] = 0;
-  for (std::int64_t row = 0; row < part.rows; ++row) {
-    const float *dy = part.dy + row * part.cols, *x = part.x + row * part.cols;
-    const float mean = part.mean[row], rstd = part.rstd[row];
-    float sums[2];
-    if (part.sums != nullptr) {
-      backward_row_sums<true>(part, dy, x, mean, rstd, sums);
-    } else {
-      backward_row_sums<false>(part, dy, x, mean, rstd, sums);
-    }
+template <bool with_sums, Write write>
+HWY_INLINE void backward_rows(const BackwardPart& part) {
+  const std::int64_t together = rows_together(part.cols);
+  for (std::int64_t first = 0; first < part.rows; first += together) {
+    const std::int64_t count = std::min(together, part.rows - first);
+    float sums[most_rows_together][2];
+    for (std::int64_t k = 0; k < count; ++k) backward_row_sums<with_sums>(part, first + k, sums[k]);
     if (part.dx == nullptr) continue;
-    float* dx = part.dx + row * part.cols;
-    if (part.write == Write::accumulate) {
-      backward_row<Write::accumulate>(dx, dy, x, part.gamma, mean, rstd, sums, part.cols);
-    } else {
-      backward_row<Write::overwrite>(dx, dy, x, part.gamma, mean, rstd, sums, part.cols);
-    }
+    for (std::int64_t k = 0; k < count; ++k) backward_row<write>(part, first + k, sums[k]);
   }
+}
+
+void backward_part(const BackwardPart& part) {
+  const bool accumulate = part.write == Write::accumulate;
+  if (part.sums == nullptr)
+    return accumulate ? backward_rows<false, Write::accumulate>(part) : backward_rows<false, Write::overwrite>(part);
+  for (std::int64_t i = 0; i < 2 * part.cols; ++i) part.sums[i] = 0;
+  accumulate ? backward_rows<true, Write::accumulate>(part) : backward_rows<true, Write::overwrite>(part);
 }
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE

@@ -54,15 +54,6 @@ void check_extents(const Matmul& op) {
         "matmul: bias must not be given when out accumulates: it would be added each time");
 }
 
-void check_overlap(const Matmul& op) {
-  const std::byte *first = op.out.raw(), *last = first + op.out.bytes();
-  for (const Operand& x : {Operand{"a", op.a}, Operand{"b", op.b}, Operand{"bias", op.bias}}) {
-    if (!x.tensor.defined()) continue;
-    const std::byte* start = x.tensor.raw();
-    check(start + x.tensor.bytes() <= first || last <= start, "matmul: out must not share bytes with {}", x.name);
-  }
-}
-
 }  // namespace
 
 void matmul(const Matmul& op) {
@@ -71,7 +62,7 @@ void matmul(const Matmul& op) {
   check_ranks(op);
   check_dtypes(op);
   check_extents(op);
-  check_overlap(op);
+  require_disjoint("matmul", {"out", op.out}, {{"a", op.a}, {"b", op.b}, {"bias", op.bias}});
   run_on(op.out, op, cpu::matmul);
 }
 

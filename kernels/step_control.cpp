@@ -1,37 +1,30 @@
 #include "kernels/step_control.h"
 
-#include "kernels/backend.h"
+#include "kernels/loss_terms.h"
+#include "kernels/step_state_check.h"
 
 namespace accrue::kernels {
-namespace {
 
-void require_state(std::string_view op, const Tensor& state) {
-  require_defined(op, {{"state", state}});
-  require_dtype(op, {"state", state}, DType::u8);
-  require_shape(op, {"state", state}, {sizeof(StepState)}, "to hold a StepState");
+void add_loss_terms(const AddLossTerms& op) {
+  const Operand terms{"terms", op.terms};
+  require_step_state("add_loss_terms", op.state);
+  require_defined("add_loss_terms", {terms});
+  require_same_device("add_loss_terms", {{"state", op.state}, terms});
+  require_dtype("add_loss_terms", terms, DType::u8);
+  require_shape("add_loss_terms", terms, {sizeof(LossTerms)}, "as made by empty_loss_terms");
+  run_on(op.state, op, cpu::add_loss_terms);
 }
 
-}  // namespace
-
-void add_loss_terms(const AddLossTerms& a) {
-  require_state("add_loss_terms", a.state);
-  require_defined("add_loss_terms", {{"terms", a.terms}});
-  require_dtype("add_loss_terms", {"terms", a.terms}, DType::u8);
-  require_shape("add_loss_terms", {"terms", a.terms}, {sizeof(LossTerms)}, "to hold LossTerms");
-  require_same_device("add_loss_terms", {{"state", a.state}, {"terms", a.terms}});
-  run_on(a.state, a, cpu::add_loss_terms);
+void begin_step(const BeginStep& op) {
+  require_step_state("begin_step", op.state);
+  check(op.divisor_override >= 0, "begin_step: divisor_override must not be negative, but is {}", op.divisor_override);
+  check(op.max_norm >= 0, "begin_step: max_norm must not be negative, but is {}", op.max_norm);
+  run_on(op.state, op, cpu::begin_step);
 }
 
-void begin_step(const BeginStep& a) {
-  require_state("begin_step", a.state);
-  check(a.divisor_override >= 0, "begin_step: divisor_override must not be negative, but is {}", a.divisor_override);
-  check(a.max_norm >= 0, "begin_step: max_norm must not be negative, but is {}", a.max_norm);
-  run_on(a.state, a, cpu::begin_step);
-}
-
-void finish_step(const FinishStep& a) {
-  require_state("finish_step", a.state);
-  run_on(a.state, a, cpu::finish_step);
+void finish_step(const FinishStep& op) {
+  require_step_state("finish_step", op.state);
+  run_on(op.state, op, cpu::finish_step);
 }
 
 }  // namespace accrue::kernels

@@ -1,32 +1,54 @@
 #include "optim/adamw.h"
 
 #include "kernels/adamw.h"
-#include "optim/flat.h"
 
 namespace accrue::optim {
+namespace {
 
-AdamW::AdamW(ParameterStore& parameters, const AdamWOptions& options)
-    : parameters_(parameters), options_(options), m_(flat_zeros(parameters)), v_(flat_zeros(parameters)) {
-  for (const double beta : {options.beta1, options.beta2}) {
-    if (!(beta >= 0 && beta < 1)) fail(ErrorKind::usage, "AdamW: beta1 and beta2 must be in [0, 1), but one is {}", beta);
-  }
-  if (!(options.eps > 0)) fail(ErrorKind::usage, "AdamW: eps must be positive, but is {}", options.eps);
-  require_weight_decay("AdamW", options.weight_decay);
+AdamWOptions validated(const AdamWOptions& options) {
+  require_fraction("adamw", "beta1", options.beta1);
+  require_fraction("adamw", "beta2", options.beta2);
+  require_positive("adamw", "eps", options.eps);
+  require_not_negative("adamw", "the weight decay", options.weight_decay);
+  return options;
 }
 
+Tensor zeros_like_master(const ParameterStore& store) {
+  check(store.allocated(), "adamw: the parameters must be allocated before the optimizer is made");
+  const Tensor& master = store.master();
+  return Tensor::zeros(master.shape(), DType::f32, master.device(), Category::optimizer);
+}
+
+}  // namespace
+
+AdamW::AdamW(const ParameterStore& store, const AdamWOptions& options)
+    : store_(store), options_(validated(options)), m_(zeros_like_master(store)), v_(zeros_like_master(store)) {}
+
 void AdamW::step(const Tensor& state) {
-  for (const ParameterGroup& group : parameters_.groups()) {
-    kernels::adamw({.master = run_of(parameters_.master(), group),
-                    .m = run_of(m_, group),
-                    .v = run_of(v_, group),
-                    .compute = compute_run_of(parameters_, group),
-                    .gradient = run_of(parameters_.gradients(), group),
+  const Tensor compute = compute_copy(store_);
+  for (const ParameterGroup& group : store_.groups())
+    kernels::adamw({.master = slice(store_.master(), group),
+                    .m = slice(m_, group),
+                    .v = slice(v_, group),
+                    .compute = slice(compute, group),
+                    .gradient = slice(store_.gradients(), group),
                     .state = state,
                     .beta1 = options_.beta1,
                     .beta2 = options_.beta2,
                     .eps = options_.eps,
                     .weight_decay = group.decay ? options_.weight_decay : 0});
-  }
+}
+
+std::vector<std::pair<std::string, double>> AdamW::hyper_parameters() const {
+  return {{"beta1", options_.beta1},
+          {"beta2", options_.beta2},
+          {"eps", options_.eps},
+          {"weight_decay", options_.weight_decay}};
+}
+
+Adam::Adam(const ParameterStore& store, AdamWOptions options) : AdamW(store, options) {
+  if (options.weight_decay != 0)
+    fail(ErrorKind::usage, "adam: has no weight decay, but {} is asked for; use adamw", options.weight_decay);
 }
 
 }  // namespace accrue::optim

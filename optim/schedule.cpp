@@ -1,56 +1,85 @@
 #include "optim/schedule.h"
 
 #include <array>
-#include <cmath>
 #include <utility>
 
 #include "core/check.h"
+#include "optim/optimizer.h"
 
 namespace accrue::optim {
 namespace {
 
 using kernels::ScheduleKind;
+using kernels::ScheduleParameters;
 
 constexpr std::array<std::pair<std::string_view, ScheduleKind>, 4> kinds = {{{"constant", ScheduleKind::constant},
                                                                              {"linear", ScheduleKind::linear},
                                                                              {"cosine", ScheduleKind::cosine},
                                                                              {"wsd", ScheduleKind::wsd}}};
 
-ScheduleKind kind_of(std::string_view name) {
-  for (const auto& [known, kind] : kinds) {
-    if (known == name) return kind;
-  }
-  fail(ErrorKind::usage, "schedule '{}' is unknown; use constant, linear, cosine or wsd", name);
+void check_rates(const ScheduleParameters& s) {
+  require_not_negative("learning-rate schedule", "the peak rate", s.peak);
+  require_not_negative("learning-rate schedule", "the minimum rate", s.minimum);
+  if (s.kind != ScheduleKind::constant && s.minimum > s.peak)
+    fail(ErrorKind::usage, "learning-rate schedule: the minimum rate must not exceed the peak rate {}, but is {}",
+         s.peak, s.minimum);
 }
 
-void require_rate(const char* what, double rate) {
-  if (!(rate >= 0 && std::isfinite(rate))) fail(ErrorKind::usage, "the {} must be 0 or positive, but is {}", what, rate);
-}
-
-void validate(const Schedule& s) {
-  require_rate("learning rate", s.peak);
-  require_rate("minimum learning rate", s.minimum);
-  if (s.warmup < 0) fail(ErrorKind::usage, "the warm-up must be 0 or more updates, but is {}", s.warmup);
+void check_lengths(const ScheduleParameters& s) {
+  if (s.warmup < 0)
+    fail(ErrorKind::usage, "learning-rate schedule: the warm-up must not be negative, but is {} updates", s.warmup);
   if (s.kind == ScheduleKind::constant) return;
-  if (s.minimum > s.peak)
-    fail(ErrorKind::usage, "the minimum learning rate {} is above the peak {}; lower it, or raise the peak", s.minimum, s.peak);
+  if (s.total < 1)
+    fail(ErrorKind::usage, "learning-rate schedule: {} needs the updates of the whole run, at least 1, but has {}",
+         name_of(s.kind), s.total);
   if (s.warmup > s.total)
-    fail(ErrorKind::usage, "a warm-up of {} updates is longer than the run of {}; shorten it to at most {}", s.warmup, s.total, s.total);
-  const bool decay_fits = s.decay >= 0 && s.warmup + s.decay <= s.total;
-  if (s.kind == ScheduleKind::wsd && !decay_fits)
-    fail(ErrorKind::usage, "a warm-up of {} and a decay of {} updates do not fit into a run of {}; the decay can be at most {}",
-         s.warmup, s.decay, s.total, s.total - s.warmup);
+    fail(ErrorKind::usage, "learning-rate schedule: the warm-up must fit the run of {} updates, but is {} updates",
+         s.total, s.warmup);
+  if (s.kind != ScheduleKind::wsd) return;
+  if (s.decay < 0 || s.decay > s.total - s.warmup)
+    fail(ErrorKind::usage,
+         "learning-rate schedule: the decay must fit the {} updates that a run of {} leaves after the warm-up, but is "
+         "{} "
+         "updates",
+         s.total - s.warmup, s.total, s.decay);
 }
 
 }  // namespace
 
-Schedule constant(double learning_rate) { return parse_schedule("constant", {.peak = learning_rate}); }
-
-Schedule parse_schedule(std::string_view name, const Schedule& parameters) {
-  Schedule schedule = parameters;
-  schedule.kind = kind_of(name);
-  validate(schedule);
+ScheduleParameters validated(const ScheduleParameters& schedule) {
+  check_rates(schedule);
+  check_lengths(schedule);
   return schedule;
+}
+
+ScheduleParameters constant_schedule(double peak, std::int64_t warmup) {
+  return validated({.kind = ScheduleKind::constant, .peak = peak, .warmup = warmup});
+}
+
+ScheduleParameters linear_schedule(double peak, double minimum, std::int64_t warmup, std::int64_t total) {
+  return validated({.kind = ScheduleKind::linear, .peak = peak, .minimum = minimum, .warmup = warmup, .total = total});
+}
+
+ScheduleParameters cosine_schedule(double peak, double minimum, std::int64_t warmup, std::int64_t total) {
+  return validated({.kind = ScheduleKind::cosine, .peak = peak, .minimum = minimum, .warmup = warmup, .total = total});
+}
+
+ScheduleParameters wsd_schedule(double peak, double minimum, std::int64_t warmup, std::int64_t total,
+                                std::int64_t decay) {
+  return validated(
+      {.kind = ScheduleKind::wsd, .peak = peak, .minimum = minimum, .warmup = warmup, .total = total, .decay = decay});
+}
+
+ScheduleKind parse_schedule_kind(std::string_view name) {
+  for (const auto& [known, kind] : kinds)
+    if (known == name) return kind;
+  fail(ErrorKind::usage, "learning-rate schedule: '{}' is unknown; use constant, linear, cosine or wsd", name);
+}
+
+std::string_view name_of(ScheduleKind kind) {
+  for (const auto& [name, known] : kinds)
+    if (known == kind) return name;
+  return "?";
 }
 
 }  // namespace accrue::optim

@@ -1,35 +1,48 @@
 #include "optim/sgd.h"
 
 #include "kernels/sgd.h"
-#include "optim/flat.h"
 
 namespace accrue::optim {
+namespace {
 
-Sgd::Sgd(ParameterStore& parameters, const SgdOptions& options) : parameters_(parameters), options_(options) {
-  if (!(options.momentum >= 0 && options.momentum < 1))
-    fail(ErrorKind::usage, "Sgd: momentum must be in [0, 1), but is {}", options.momentum);
-  if (options.kind == Momentum::nesterov && options.momentum == 0)
-    fail(ErrorKind::usage, "Sgd: Nesterov's form needs a momentum above 0");
-  require_weight_decay("Sgd", options.weight_decay);
-  if (options.momentum > 0) buffer_ = flat_zeros(parameters);
+SgdOptions validated(const SgdOptions& options) {
+  require_fraction("sgd", "the momentum", options.momentum);
+  require_not_negative("sgd", "the weight decay", options.weight_decay);
+  if (options.nesterov && options.momentum == 0)
+    fail(ErrorKind::usage, "sgd: Nesterov's form needs a momentum, but the momentum is 0");
+  return options;
+}
+
+}  // namespace
+
+Sgd::Sgd(const ParameterStore& store, const SgdOptions& options) : store_(store), options_(validated(options)) {
+  check(store.allocated(), "sgd: the parameters must be allocated before the optimizer is made");
+  const Tensor& master = store.master();
+  if (options_.momentum != 0) buffer_ = Tensor::zeros(master.shape(), DType::f32, master.device(), Category::optimizer);
 }
 
 void Sgd::step(const Tensor& state) {
-  for (const ParameterGroup& group : parameters_.groups()) {
-    kernels::sgd({.master = run_of(parameters_.master(), group),
-                  .buffer = buffer_.defined() ? run_of(buffer_, group) : Tensor(),
-                  .compute = compute_run_of(parameters_, group),
-                  .gradient = run_of(parameters_.gradients(), group),
+  const Tensor compute = compute_copy(store_);
+  for (const ParameterGroup& group : store_.groups())
+    kernels::sgd({.master = slice(store_.master(), group),
+                  .buffer = slice(buffer_, group),
+                  .compute = slice(compute, group),
+                  .gradient = slice(store_.gradients(), group),
                   .state = state,
                   .momentum = options_.momentum,
-                  .nesterov = options_.kind == Momentum::nesterov,
+                  .nesterov = options_.nesterov,
                   .weight_decay = group.decay ? options_.weight_decay : 0});
-  }
 }
 
-std::vector<NamedTensor> Sgd::state_tensors() {
+std::vector<NamedTensor> Sgd::state_tensors() const {
   if (!buffer_.defined()) return {};
   return {{"momentum", buffer_}};
+}
+
+std::vector<std::pair<std::string, double>> Sgd::hyper_parameters() const {
+  return {{"momentum", options_.momentum},
+          {"nesterov", options_.nesterov ? 1.0 : 0.0},
+          {"weight_decay", options_.weight_decay}};
 }
 
 }  // namespace accrue::optim

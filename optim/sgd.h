@@ -1,31 +1,32 @@
-// Stochastic gradient descent.
+// Stochastic gradient descent with momentum.
 #pragma once
 
 #include "optim/optimizer.h"
 
 namespace accrue::optim {
 
-enum class Momentum { classical, nesterov };
-
+// The names and defaults of torch.optim.SGD.
 struct SgdOptions {
   double momentum = 0;
-  Momentum kind = Momentum::classical;
-  double weight_decay = 0;  // added to the gradient of tensors with two or more dimensions
+  bool nesterov = false;
+  double weight_decay = 0;  // added to the gradient, of the parameters that decay
 };
 
-// SGD with momentum as torch.optim.SGD defines it (dampening 0); the learning rate comes from the schedule.
+// SGD (Sutskever et al., ICML 2013); kernels/sgd.h has the formula. Without momentum it has no state.
 class Sgd final : public Optimizer {
  public:
-  // The store must be allocated and outlive the optimizer. Throws Error(usage) unless 0 <= momentum < 1 and weight_decay >= 0.
-  Sgd(ParameterStore& parameters, const SgdOptions& options);
+  // Throws Error(usage) unless 0 <= momentum < 1, weight_decay >= 0, and nesterov only with a momentum.
+  explicit Sgd(const ParameterStore& store, const SgdOptions& options = {});
+
   void step(const Tensor& state) override;
-  std::vector<NamedTensor> state_tensors() override;
+  std::vector<NamedTensor> state_tensors() const override;
   std::string name() const override { return "sgd"; }
+  std::vector<std::pair<std::string, double>> hyper_parameters() const override;
 
  private:
-  ParameterStore& parameters_;
+  const ParameterStore& store_;
   SgdOptions options_;
-  Tensor buffer_;  // undefined without momentum
+  Tensor buffer_;
 };
 
 }  // namespace accrue::optim

@@ -1,0 +1,18 @@
+#include "kernels/cast.h"
+
+#include "kernels/backend.h"
+
+namespace accrue::kernels {
+
+void cast(const Cast& op) {
+  const Operand out{"out", op.out}, x{"x", op.x};
+  require_defined("cast", {out, x});
+  require_same_device("cast", {x, out});
+  require_float("cast", x);
+  require_float("cast", out);
+  require_shape("cast", out, op.x.shape(), "like x");
+  require_no_partial_overlap("cast", out, x);
+  run_on(op.x, op, cpu::cast);
+}
+
+}  // namespace accrue::kernels

@@ -1,0 +1,78 @@
+#include "kernels/embedding.h"
+
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace accrue::kernels {
+
+namespace {
+
+void require_ids(std::string_view name, const Tensor& ids) {
+  require_dtype(name, {"ids", ids}, DType::i32);
+  check(ids.shape().rank() >= 1 && ids.shape().rank() < Shape::max_rank,
+        "{}: ids must have 1 to {} axes, but has shape {}", name, Shape::max_rank - 1, ids.shape());
+}
+
+// [V, C] of a table with V >= rows (0: any V) and C = cols.
+void require_table(std::string_view name, const Operand& table, std::int64_t rows, std::int64_t cols,
+                   std::string_view reason) {
+  const Shape& shape = table.tensor.shape();
+  const std::string extent = rows == 0 ? "V" : fmt::format("at least {}", rows);
+  check(shape.rank() == 2 && shape[0] >= rows && shape[1] == cols, "{}: {} must have shape [{}, {}] {}, but has {}",
+        name, table.name, extent, cols, reason, shape);
+}
+
+Shape with_axis(const Shape& shape, std::int64_t extent) {
+  std::vector<std::int64_t> extents(shape.extents().begin(), shape.extents().end());
+  extents.push_back(extent);
+  return Shape(std::span<const std::int64_t>(extents));
+}
+
+}  // namespace
+
+void embedding_forward(const EmbeddingForward& op) {
+  constexpr std::string_view name = "embedding_forward";
+  const Operand y{"y", op.y}, ids{"ids", op.ids}, table{"table", op.table}, positions{"positions", op.positions};
+  require_defined(name, {y, ids, table});
+  require_same_device(name, {table, ids, y, positions});
+  require_ids(name, op.ids);
+  require_float(name, table);
+  check(op.table.shape().rank() == 2, "{}: table must have 2 axes, but has shape {}", name, op.table.shape());
+  const std::int64_t cols = op.table.shape().last();
+  require_shape(name, y, with_axis(op.ids.shape(), cols),
+                fmt::format("to match ids {} and table {}", op.ids.shape(), op.table.shape()));
+  require_dtype(name, y, op.table.dtype());
+  if (op.positions.defined()) {
+    require_dtype(name, positions, op.table.dtype());
+    require_table(name, positions, op.ids.shape().last(), cols,
+                  fmt::format("to match ids {} and table {}", op.ids.shape(), op.table.shape()));
+  }
+  run_on(op.y, op, cpu::embedding_forward);
+}
+
+void embedding_backward(const EmbeddingBackward& op) {
+  constexpr std::string_view name = "embedding_backward";
+  const Operand dy{"dy", op.dy}, ids{"ids", op.ids};
+  const Operand dtable{"dtable", op.dtable.tensor}, dpositions{"dpositions", op.dpositions.tensor};
+  require_defined(name, {dy, ids});
+  require_same_device(name, {dy, ids, dtable, dpositions});
+  require_ids(name, op.ids);
+  require_float(name, dy);
+  check(op.dy.shape().rank() == op.ids.shape().rank() + 1,
+        "{}: dy must have the axes of ids {} and one more, but has {}", name, op.ids.shape(), op.dy.shape());
+  const std::int64_t cols = op.dy.shape().last();
+  require_shape(name, dy, with_axis(op.ids.shape(), cols), fmt::format("to match ids {}", op.ids.shape()));
+  const std::string reason = fmt::format("to match dy {}", op.dy.shape());
+  if (op.dtable) {
+    require_dtype(name, dtable, DType::f32);
+    require_table(name, dtable, 0, cols, reason);
+  }
+  if (op.dpositions) {
+    require_dtype(name, dpositions, DType::f32);
+    require_table(name, dpositions, op.ids.shape().last(), cols, reason);
+  }
+  run_on(op.dy, op, cpu::embedding_backward);
+}
+
+}  // namespace accrue::kernels

@@ -1,0 +1,15 @@
+#include "kernels/gradient_check.h"
+
+#include "kernels/step_state_check.h"
+
+namespace accrue::kernels {
+
+void gradient_check(const GradientCheck& op) {
+  require_step_state("gradient_check", op.state);
+  require_defined("gradient_check", {{"gradient", op.gradient}});
+  require_same_device("gradient_check", {{"state", op.state}, {"gradient", op.gradient}});
+  require_dtype("gradient_check", {"gradient", op.gradient}, DType::f32);
+  run_on(op.gradient, op, cpu::gradient_check);
+}
+
+}  // namespace accrue::kernels

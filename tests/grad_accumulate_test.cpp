@@ -1,0 +1,107 @@
+#include "kernels/grad_accumulate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/threads.h"
+#include "testing/compare.h"
+#include "testing/sweep.h"
+
+namespace accrue::kernels {
+namespace {
+
+using namespace accrue::testing;
+
+TEST(GradAccumulate, MatchesF64ReferenceOverTheSweep) {
+  const double u = unit_roundoff(DType::f32);
+  std::uint64_t seed = 1;
+  for (const Device device : devices())
+    for (const DType dtype : float_dtypes)
+      for (const std::int64_t rows : sweep_rows)
+        for (const std::int64_t cols : sweep_cols)
+          for (const Write write : {Write::overwrite, Write::accumulate}) {
+            SCOPED_TRACE(fmt::format("{} [{}, {}]", name_of(dtype), rows, cols));
+            const Shape shape{rows, cols};
+            const Tensor incoming = random_tensor(shape, ++seed, dtype, device);
+            const bool add = write == Write::accumulate;
+            // An overwritten destination holds NaN: none of it may survive.
+            const Tensor acc =
+                add ? random_tensor(shape, ++seed, DType::f32, device)
+                    : tensor_of(std::vector<float>(static_cast<std::size_t>(shape.numel()), std::nanf("")), shape,
+                                DType::f32, device);
+            std::vector<double> expected = to_doubles(incoming), old = to_doubles(acc), bounds;
+            for (std::size_t i = 0; i < expected.size(); ++i) {
+              const double product = -1.7f * expected[i];
+              expected[i] = product + (add ? old[i] : 0);
+              // One rounding of the product (none with FMA) and one of the sum.
+              bounds.push_back(u * std::abs(product) + u * (std::abs(expected[i]) + u * std::abs(product)));
+            }
+            grad_accumulate({.acc = {acc, write}, .incoming = incoming, .scale = -1.7f});
+            EXPECT_TRUE(within(acc, expected, bounds));
+          }
+}
+
+TEST(GradAccumulate, WideningWithScaleOneIsExact) {
+  for (const DType dtype : float_dtypes) {
+    const Tensor incoming = random_tensor({7, 33}, 3, dtype), acc = Tensor::empty({7, 33});
+    grad_accumulate({.acc = {acc, Write::overwrite}, .incoming = incoming});
+    EXPECT_TRUE(within(acc, to_doubles(incoming), Bound{}));
+  }
+}
+
+TEST(GradAccumulate, AccumulatingTwiceAddsExactlyTwice) {
+  const Tensor incoming = random_tensor({33}, 1), acc = Tensor::zeros({33});
+  for (int i = 0; i < 2; ++i) grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = incoming});
+  std::vector<double> expected = to_doubles(incoming);
+  for (double& value : expected) value *= 2;
+  EXPECT_TRUE(within(acc, expected, Bound{}));
+}
+
+TEST(GradAccumulate, TakesItsOwnAccumulator) {
+  const Tensor acc = random_tensor({100}, 1);
+  std::vector<double> expected = to_doubles(acc);
+  for (double& value : expected) value *= 3;
+  grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = acc, .scale = 2});
+  EXPECT_TRUE(within(acc, expected, Bound{.relative = 2 * unit_roundoff(DType::f32)}));
+}
+
+TEST(GradAccumulate, InfinitiesThatCancelBecomeNan) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const Tensor acc = tensor_of({inf, 1}, {2}), incoming = tensor_of({-inf, 2}, {2});
+  grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = incoming});
+  EXPECT_TRUE(within(acc, {std::nan(""), 3}, Bound{}));
+}
+
+TEST(GradAccumulate, BitsAreTheSameForAnyNumberOfThreads) {
+  const int before = thread_count();
+  const Tensor incoming = random_tensor({100003}, 1, DType::bf16);
+  std::vector<float> first;
+  for (const int threads : {1, 2, 3}) {
+    set_thread_count(threads);
+    const Tensor acc = random_tensor({100003}, 2);
+    grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = incoming, .scale = 0.3f});
+    if (threads == 1) first = acc.to_vector<float>();
+    EXPECT_EQ(acc.to_vector<float>(), first);
+  }
+  set_thread_count(before);
+}
+
+TEST(GradAccumulate, RefusesWrongOperandsByName) {
+  const Tensor x = Tensor::zeros({2, 3}), half = Tensor::zeros({2, 3}, DType::bf16);
+  const Tensor ids = Tensor::zeros({2, 3}, DType::i32), turned = Tensor::zeros({3, 2});
+  const auto message = [](const GradAccumulate& op) { return error_message([&] { grad_accumulate(op); }); };
+  EXPECT_EQ(message({.incoming = x}), "grad_accumulate: acc must be given");
+  EXPECT_EQ(message({.acc = {x}}), "grad_accumulate: incoming must be given");
+  EXPECT_EQ(message({.acc = {half}, .incoming = x}), "grad_accumulate: acc must be f32, but is bf16");
+  EXPECT_EQ(message({.acc = {x}, .incoming = ids}), "grad_accumulate: incoming must be f32, f16 or bf16, but is i32");
+  EXPECT_EQ(message({.acc = {x}, .incoming = turned}),
+            "grad_accumulate: incoming must have shape [2, 3] like acc, but has [3, 2]");
+  const Tensor base = Tensor::zeros({4}), first = base.view({3}, 0), second = base.view({3}, 1);
+  EXPECT_EQ(message({.acc = {first}, .incoming = second}),
+            "grad_accumulate: acc and incoming must be the same bytes or disjoint, but overlap partly");
+}
+
+}  // namespace
+}  // namespace accrue::kernels

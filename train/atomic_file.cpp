@@ -1,0 +1,84 @@
+#include "train/atomic_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "core/check.h"
+
+namespace accrue::train {
+namespace {
+
+[[noreturn]] void fail_io(const std::filesystem::path& path, const char* action, int error) {
+  fail(ErrorKind::io, "{}: cannot be {}: {}; free space or choose another folder, then run again", path.string(),
+       action, std::generic_category().message(error));
+}
+
+template <class Call>
+auto retry_interrupted(Call&& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+void sync_folder_of(const std::filesystem::path& path) {
+  const std::filesystem::path parent = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const int fd = retry_interrupted([&] { return ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+  // A folder that may be written but not read cannot be opened to sync it; the rename itself has succeeded.
+  if (fd < 0 && errno == EACCES) return;
+  if (fd < 0) fail_io(parent, "opened to make the rename durable", errno);
+  const int status = retry_interrupted([&] { return ::fsync(fd); });
+  const int error = errno;
+  ::close(fd);
+  // Some network file systems have no fsync of folders and say EINVAL.
+  if (status != 0 && error != EINVAL) fail_io(parent, "made durable", error);
+}
+
+}  // namespace
+
+void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    if (written < 0) fail_io(path, "written", errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
+  // Truncates what a killed run left behind.
+  fd_ = retry_interrupted([&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666); });
+  if (fd_ < 0)
+    fail(ErrorKind::cannot_create, "{}: cannot be created: {}; check that its folder exists and may be written",
+         temporary_.string(), std::generic_category().message(errno));
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!renamed_) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  check(fd_ >= 0, "AtomicFile: {} is written after its commit", path_.string());
+  write_all(fd_, bytes, temporary_);
+}
+
+void AtomicFile::close() {
+  // Not retried: on Linux the descriptor is gone even when close() reports an interruption.
+  const int status = ::close(std::exchange(fd_, -1));
+  if (status != 0 && errno != EINTR) fail_io(temporary_, "closed", errno);
+}
+
+void AtomicFile::commit() {
+  check(fd_ >= 0, "AtomicFile: {} is committed twice", path_.string());
+  if (retry_interrupted([&] { return ::fsync(fd_); }) != 0) fail_io(temporary_, "made durable", errno);
+  close();
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io(path_, "replaced by its new version", errno);
+  renamed_ = true;
+  sync_folder_of(path_);
+}
+
+}  // namespace accrue::train

@@ -1,0 +1,92 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/check.h"
+#include "train/atomic_file.h"
+#include "train/safetensors.h"
+
+namespace accrue::train {
+namespace {
+
+constexpr std::size_t header_alignment = 8;
+
+// The text as a JSON string with its quotes.
+std::string json_string(const std::string& text) {
+  try {
+    return nlohmann::json(text).dump();
+  } catch (const nlohmann::json::exception&) {
+    fail(ErrorKind::internal, "SafetensorsWriter: names and metadata must be UTF-8, but one of {} bytes is not",
+         text.size());
+  }
+}
+
+}  // namespace
+
+void SafetensorsWriter::add(std::string name, SafetensorsDType dtype, const Shape& shape,
+                            std::span<const std::byte> bytes) {
+  json_string(name);  // fails now and not after an hour of training
+  check(name != "__metadata__", "SafetensorsWriter: '__metadata__' is reserved and cannot name a tensor");
+  std::size_t size = 0;
+  const bool fits = !__builtin_mul_overflow(static_cast<std::size_t>(shape.numel()), size_of(dtype), &size);
+  check(fits && bytes.size() == size, "SafetensorsWriter: '{}' of dtype {} and shape {} does not have {} bytes", name,
+        name_of(dtype), shape, bytes.size());
+  check(names_.emplace(name, tensors_.size()).second, "SafetensorsWriter: '{}' is added twice", name);
+  tensors_.push_back({std::move(name), dtype, shape, bytes});
+}
+
+void SafetensorsWriter::add(std::string name, DType dtype, const Shape& shape, std::span<const std::byte> bytes) {
+  add(std::move(name), to_safetensors_dtype(dtype), shape, bytes);
+}
+
+void SafetensorsWriter::metadata(std::string key, std::string value) {
+  json_string(key);
+  json_string(value);
+  check(!metadata_.contains(key), "SafetensorsWriter: metadata '{}' is set twice", key);
+  metadata_.emplace(std::move(key), std::move(value));
+}
+
+std::string SafetensorsWriter::header_of(std::span<const Tensor* const> order) const {
+  std::string text = "{";
+  const auto separate = [&] {
+    if (text.back() != '{') text += ',';
+  };
+  if (!metadata_.empty()) {
+    text += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata_) {
+      separate();
+      text += json_string(key) + ":" + json_string(value);
+    }
+    text += '}';
+  }
+  std::size_t offset = 0;
+  for (const Tensor* tensor : order) {
+    separate();
+    text += fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json_string(tensor->name),
+                        name_of(tensor->dtype), fmt::join(tensor->shape.extents(), ","), offset,
+                        offset + tensor->bytes.size());
+    offset += tensor->bytes.size();
+  }
+  text += '}';
+  text.resize((text.size() + header_alignment - 1) / header_alignment * header_alignment, ' ');
+  return text;
+}
+
+void SafetensorsWriter::write(const std::filesystem::path& path) const {
+  std::vector<const Tensor*> order;
+  for (const Tensor& tensor : tensors_) order.push_back(&tensor);
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Tensor* a, const Tensor* b) { return size_of(a->dtype) > size_of(b->dtype); });
+  const std::string header = header_of(order);
+  const std::uint64_t length = header.size();
+  check(length <= largest_safetensors_header,
+        "SafetensorsWriter: a header of {} bytes is above the format's limit of {}", length,
+        largest_safetensors_header);
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(std::as_bytes(std::span(header)));
+  for (const Tensor* tensor : order) file.write(tensor->bytes);
+  file.commit();
+}
+
+}  // namespace accrue::train
