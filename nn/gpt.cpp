@@ -16,18 +16,20 @@ Initializer projection_initializer(const GptConfig& config) {
 }  // namespace
 
 void GptConfig::validate() const {
-  const auto positive = [](std::int64_t value, const char* option) {
-    if (value < 1) fail(ErrorKind::usage, "{} must be at least 1, but is {}", option, value);
+  // Far above any model there is, and low enough that no product of extents overflows and that layers which cannot fit
+  // into memory are not built one by one before that shows.
+  const auto in_range = [](std::int64_t value, std::int64_t largest, const char* option) {
+    if (value < 1 || value > largest) fail(ErrorKind::usage, "{} must be in [1, {}], but is {}", option, largest, value);
   };
-  positive(vocabulary, "the vocabulary");
-  positive(context, "--context");
-  positive(layers, "--layers");
-  positive(heads, "--heads");
-  positive(width, "--width");
+  in_range(vocabulary, 1 << 24, "the vocabulary");
+  in_range(context, 1 << 24, "--context");
+  in_range(layers, 10'000, "--layers");
+  in_range(heads, 1 << 20, "--heads");
+  in_range(width, 1 << 20, "--width");
   if (width % heads != 0) {
     const std::int64_t below = width / heads * heads, above = below + heads;
-    fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the nearest widths are {} and {}", width, heads, below,
-         above);
+    const std::string nearest = below > 0 ? std::to_string(below) + " or " + std::to_string(above) : std::to_string(above);
+    fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the nearest that is: --width {}", width, heads, nearest);
   }
   if (!(dropout >= 0 && dropout < 1)) fail(ErrorKind::usage, "--dropout must be in [0, 1), but is {}", dropout);
 }

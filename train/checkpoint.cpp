@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <fstream>
 #include <system_error>
 
@@ -140,8 +141,10 @@ void resume_checkpoint(const fs::path& checkpoint, const RunSettings& settings, 
   state.step.skipped_in_a_row = member<std::int64_t>(json, "skipped_in_a_row", file);
   state.step.loss_scale = member<float>(json, "loss_scale", file);
   const kernels::StepState& step = state.step;
-  if (state.micro < 0 || step.update < 0 || step.skipped < 0 || step.empty < 0 || state.window != step.update + step.skipped + step.empty)
+  if (state.micro < 0 || step.update < 0 || step.skipped < 0 || step.empty < 0 || step.skipped_in_a_row < 0 || state.window != step.update + step.skipped + step.empty)
     fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
+  if (!(std::isfinite(step.loss_scale) && step.loss_scale > 0))
+    fail(ErrorKind::bad_data, "{}: loss_scale must be positive, but is {}; the file is damaged", file.string(), step.loss_scale);
   load_weights(checkpoint, parameters);
   read_tensors(checkpoint / "optimizer.safetensors", optimizer_tensors(parameters, optimizer));
   accumulator.restore(state);

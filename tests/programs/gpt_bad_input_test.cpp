@@ -23,7 +23,7 @@ TEST_F(GptBadInput, TextsThatAreNoTexts) {
   expect_error(train_on(path("none")), ErrorKind::no_input, {path("none"), "No such file"});
   expect_error(train_on(folder_.path().string()), ErrorKind::no_input, {folder_.path().string(), "folder"});
   expect_error(train_on("/dev/null"), ErrorKind::no_input, {"/dev/null", "device"});
-  expect_error(train_on(""), ErrorKind::no_input, {"text"});
+  expect_error(train_on(""), ErrorKind::usage, {"--text", "empty"});
   write_file(path("empty"), "");
   expect_error(train_on(path("empty")), ErrorKind::bad_data, {path("empty"), "empty"});
   write_file(path("short"), "12345678");  // a sample of 8 tokens needs 9 bytes
@@ -133,16 +133,16 @@ TEST_F(GptBadInput, ContradictoryBatchesNameWhatWouldWork) {
 }
 
 TEST_F(GptBadInput, ContradictoryModels) {
-  expect_training_refused({"--width", "30", "--heads", "4"}, ErrorKind::usage, {"--width 30", "--heads 4", "28 and 32"});
-  expect_training_refused({"--width", "2", "--heads", "4"}, ErrorKind::usage, {"--width 2", "--heads 4", "4"});
+  expect_training_refused({"--width", "30", "--heads", "4"}, ErrorKind::usage, {"--width 30", "--heads 4", "--width 28 or 32"});
+  expect_training_refused({"--width", "2", "--heads", "4"}, ErrorKind::usage, {"--width 2", "--heads 4", "the nearest that is: --width 4"});
   expect_training_refused({"--vocabulary", "26"}, ErrorKind::bad_data, {path("text"), "vocabulary of 26"});
 }
 
 TEST_F(GptBadInput, Schedules) {
   expect_training_refused({"--schedule", "cosin"}, ErrorKind::usage, {"--schedule", "cosin", "did you mean cosine?"});
   expect_training_refused({"--schedule", ""}, ErrorKind::usage, {"--schedule", "constant, linear, cosine, wsd"});
-  expect_training_refused({"--schedule", "cosine", "--warmup", "3"}, ErrorKind::usage, {"warm-up of 3", "at most 2"});
-  expect_training_refused({"--schedule", "wsd", "--warmup", "1", "--decay", "2"}, ErrorKind::usage, {"decay", "at most 1"});
+  expect_training_refused({"--schedule", "cosine", "--warmup", "3"}, ErrorKind::usage, {"warm-up", "run of 2 updates", "is 3"});
+  expect_training_refused({"--schedule", "wsd", "--warmup", "1", "--decay", "2"}, ErrorKind::usage, {"decay", "is 2"});
   expect_training_refused({"--schedule", "linear", "--learning-rate", "0.001", "--min-learning-rate", "0.01"}, ErrorKind::usage, {"0.01", "0.001"});
 }
 
@@ -161,7 +161,7 @@ TEST_F(GptBadInput, DirectoriesThatCannotBeMade) {
   const Arguments rest = joined({"train", "--text", path("text"), "--steps", "2"}, tiny_model());
   expect_error(gpt(joined(rest, {"--out", path("text")})), ErrorKind::cannot_create, {path("text")});
   expect_error(gpt(joined(rest, {"--out", path("text/below")})), ErrorKind::cannot_create, {path("text/below"), "Not a directory"});
-  expect_error(gpt(joined(rest, {"--out", ""})), ErrorKind::cannot_create, {"--out"});
+  expect_error(gpt(joined(rest, {"--out", ""})), ErrorKind::usage, {"--out", "empty"});
 }
 
 }  // namespace

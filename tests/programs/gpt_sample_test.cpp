@@ -48,7 +48,6 @@ TEST_F(GptSample, RepeatsItselfWithTheSameSeedOnly) {
 }
 
 TEST_F(GptSample, TopKLeavesTheOthersOut) {
-  const std::string text = continuation("abc", {"--temperature", "1000000", "--top-k", "2", "--tokens", "1"});
   std::set<std::string> seen;
   for (int seed = 0; seed < 8; ++seed)
     seen.insert(continuation("abc", {"--temperature", "1000000", "--top-k", "2", "--tokens", "1", "--seed", std::to_string(seed)}));
@@ -75,7 +74,6 @@ TEST_F(GptSample, RefusesAPromptOutsideTheVocabulary) {
   expect_success(gpt(training("small", joined(tiny_model(), {"--steps", "1", "--vocabulary", "128"}))));
   const ProcessResult result = gpt({"sample", "--checkpoint", path("small"), "--prompt", "ab\xc8", "--tokens", "2"});
   expect_error(result, ErrorKind::bad_data, {"--prompt", "200", "128"});
-  EXPECT_EQ(result.out, "");
 }
 
 TEST_F(GptSample, FromWeightsIsAsFromTheCheckpoint) {
