@@ -5,13 +5,20 @@
 namespace accrue::nn {
 namespace {
 
+// The product over all rows at once: to matmul, a second operand of three axes would mean a batch of products.
+Tensor as_matrix(const Tensor& x) { return x.view({x.shape().rows(), x.shape().last()}); }
+
 void linear_backward(Tape& tape, const Node& y, const Tensor& x, const Parameter& weight,
                      const Parameter& bias, WeightLayout layout) {
   const bool out_in = layout == WeightLayout::out_in;
   const Tensor dy = tape.grad(y);
   if (bias.defined()) kernels::bias_backward({.dbias = bias.grad_slot(), .dy = dy});
   const GradSlot dw = weight.grad_slot();
-  kernels::matmul({.out = dw.tensor, .a = out_in ? dy : x, .b = out_in ? x : dy, .transpose_a = true, .write = dw.write});
+  kernels::matmul({.out = dw.tensor,
+                   .a = as_matrix(out_in ? dy : x),
+                   .b = as_matrix(out_in ? x : dy),
+                   .transpose_a = true,
+                   .write = dw.write});
   if (const GradSlot dx = tape.grad_slot(x))
     kernels::matmul({.out = dx.tensor, .a = dy, .b = weight.value(), .transpose_b = !out_in, .write = dx.write});
 }

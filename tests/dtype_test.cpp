@@ -93,14 +93,16 @@ TYPED_TEST(Half, MidpointsRoundToEvenAndTheirNeighboursToTheNearest) {
   for (std::uint32_t bits = 0; bits < infinity; ++bits) {
     const double below = value_of(this->format, bits);
     // Beyond the largest value the next step would be the power of two that the format lacks.
-    const double above = bits + 1 == infinity ? std::ldexp(1.0, this->format.max_exponent + 1) : value_of(this->format, bits + 1);
+    const double above =
+        bits + 1 == infinity ? std::ldexp(1.0, this->format.max_exponent + 1) : value_of(this->format, bits + 1);
     const auto middle = static_cast<float>((below + above) / 2);
     ASSERT_EQ(static_cast<double>(middle), (below + above) / 2) << "the midpoint must be a float";
     for (float sign : {1.0f, -1.0f}) {
       const std::uint32_t sign_bit = sign < 0 ? 0x8000u : 0;
       ASSERT_EQ(TypeParam(sign * middle).bits, sign_bit | (bits + (bits & 1u))) << bits;
       ASSERT_EQ(TypeParam(sign * std::nextafter(middle, 0.0f)).bits, sign_bit | bits) << bits;
-      ASSERT_EQ(TypeParam(sign * std::nextafter(middle, std::numeric_limits<float>::infinity())).bits, sign_bit | (bits + 1))
+      ASSERT_EQ(TypeParam(sign * std::nextafter(middle, std::numeric_limits<float>::infinity())).bits,
+                sign_bit | (bits + 1))
           << bits;
     }
   }

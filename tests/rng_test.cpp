@@ -78,7 +78,7 @@ TEST(Normal, HasTheMomentsOfTheNormalDistribution) {
 TEST(Normal, IsFiniteAtTheExtremesOfItsWords) {
   for (std::uint32_t a : {0u, 1u, 0x7fffffffu, ~0u})
     for (std::uint32_t b : {0u, 1u, 0x40000000u, 0x80000000u, ~0u}) EXPECT_TRUE(std::isfinite(normal(a, b)));
-  EXPECT_EQ(normal(~0u, 0), 0.0f);  // radius sqrt(-2 log 1)
+  EXPECT_EQ(normal(~0u, 0), 0.0f);                                                          // radius sqrt(-2 log 1)
   EXPECT_NEAR(static_cast<double>(normal(0, 0)), std::sqrt(2 * 32 * std::log(2.0)), 1e-6);  // one f32 rounding of 6.66
 }
 

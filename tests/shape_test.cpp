@@ -72,7 +72,9 @@ TEST(Shape, RefusesNegativeExtents) {
 
 TEST(Shape, RefusesMoreElementsThanCanBeCounted) {
   EXPECT_EQ((Shape{std::int64_t{1} << 31, std::int64_t{1} << 31}).numel(), std::int64_t{1} << 62);
-  EXPECT_EQ(error_message([] { Shape{std::int64_t{1} << 32, std::int64_t{1} << 31}; }),
+  EXPECT_EQ(error_message([] {
+              Shape{std::int64_t{1} << 32, std::int64_t{1} << 31};
+            }),
             "Shape: the number of elements of [4294967296, 2147483648] does not fit 63 bits");
 }
 

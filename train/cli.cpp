@@ -170,7 +170,12 @@ optim::AdamWOptions adamw_options(const TrainingOptions& o) {
 AccumulatorOptions accumulator_options(const TrainingOptions& o, const BatchPlan& batch) {
   const std::int64_t decay = o.decay > 0 ? o.decay : o.steps / 5;
   return {.accumulation = batch.accumulation,
-          .schedule = optim::parse_schedule(o.schedule, {.peak = o.learning_rate, .minimum = o.min_learning_rate, .warmup = o.warmup, .total = o.steps, .decay = decay}),
+          .schedule = optim::validated({.kind = optim::parse_schedule_kind(o.schedule),
+                                        .peak = o.learning_rate,
+                                        .minimum = o.min_learning_rate,
+                                        .warmup = o.warmup,
+                                        .total = o.steps,
+                                        .decay = decay}),
           .max_norm = o.clip,
           .normalisation = o.normalisation == "targets" ? Normalisation::targets : Normalisation::mean_over_micro_batches,
           .seed = o.seed};

@@ -26,16 +26,16 @@ T value_of(const nlohmann::json& json, const char* key, const fs::path& file) {
   }
 }
 
-bool has_prefix(const Safetensors& file) { return file.find("transformer.wte.weight") != nullptr; }
+bool has_prefix(const SafetensorsFile& file) { return file.find("transformer.wte.weight") != nullptr; }
 
-Shape shape_of(const Safetensors& file, const std::string& name) {
+Shape shape_of(const SafetensorsFile& file, const std::string& name, const fs::path& weights) {
   const SafetensorsEntry* entry = file.find((has_prefix(file) ? std::string(prefix) : std::string()) + name);
   if (entry == nullptr || entry->shape.rank() != 2)
-    fail(ErrorKind::bad_data, "{}: no tensor '{}' with two axes; is this a GPT-2 with Hugging Face's names?", file.name(), name);
+    fail(ErrorKind::bad_data, "{}: no tensor '{}' with two axes; is this a GPT-2 with Hugging Face's names?", weights.string(), name);
   return entry->shape;
 }
 
-std::int64_t count_layers(const Safetensors& file) {
+std::int64_t count_layers(const SafetensorsFile& file) {
   std::int64_t layers = 0;
   const std::string start = has_prefix(file) ? std::string(prefix) : std::string();
   while (file.find(fmt::format("{}h.{}.ln_1.weight", start, layers)) != nullptr) ++layers;
@@ -86,16 +86,16 @@ nn::GptConfig read_gpt_config(const fs::path& path) {
 }
 
 nn::GptConfig gpt_config_of_weights(const fs::path& weights, int heads) {
-  const Safetensors file(weights);
-  const Shape tokens = shape_of(file, "wte.weight"), positions = shape_of(file, "wpe.weight");
+  const SafetensorsFile file(weights);
+  const Shape tokens = shape_of(file, "wte.weight", weights), positions = shape_of(file, "wpe.weight", weights);
   nn::GptConfig config{.vocabulary = tokens[0], .context = positions[0], .layers = count_layers(file), .heads = heads, .width = tokens[1]};
-  if (config.layers == 0) fail(ErrorKind::bad_data, "{}: no block 'h.0'; is this a GPT-2 with Hugging Face's names?", file.name());
+  if (config.layers == 0) fail(ErrorKind::bad_data, "{}: no block 'h.0'; is this a GPT-2 with Hugging Face's names?", weights.string());
   config.validate();
   return config;
 }
 
 void load_gpt_weights(const fs::path& weights, const ParameterStore& parameters) {
-  const std::string start = has_prefix(Safetensors(weights)) ? std::string(prefix) : std::string();
+  const std::string start = has_prefix(SafetensorsFile(weights)) ? std::string(prefix) : std::string();
   std::vector<FileTensor> tensors = parameter_tensors(parameters);
   for (FileTensor& tensor : tensors) tensor.name = start + tensor.name;
   read_tensors(weights, tensors, is_redundant);

@@ -38,9 +38,13 @@ std::string format_duration(double seconds) {
 
 std::string format_count(double count) {
   if (!std::isfinite(count)) return "?";
-  std::string digits = fmt::format("{:.0f}", std::abs(count));
-  for (auto position = std::ssize(digits) - 3; position > 0; position -= 3) digits.insert(static_cast<std::size_t>(position), ",");
-  return count <= -0.5 ? "-" + digits : digits;
+  const std::string digits = fmt::format("{:.0f}", std::abs(count));
+  std::string text = count <= -0.5 ? "-" : "";
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text.push_back(',');
+    text.push_back(digits[i]);
+  }
+  return text;
 }
 
 std::string format_progress(const ProgressState& s, std::size_t width) {

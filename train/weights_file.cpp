@@ -21,7 +21,7 @@ void write_tensors(const std::filesystem::path& path, const std::vector<FileTens
 
 void read_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors,
                   const std::function<bool(const std::string&)>& ignorable) {
-  const Safetensors file(path);
+  const SafetensorsFile file(path);
   std::set<std::string> wanted;
   for (const FileTensor& tensor : tensors) {
     wanted.insert(tensor.name);

@@ -18,7 +18,7 @@ int main() {
   nn::initialize(model, parameters, /*seed=*/1);
 
   optim::Adam adam(parameters);
-  train::Accumulator accumulator(parameters, adam, {.accumulation = 4, .schedule = optim::constant(1e-3)});
+  train::Accumulator accumulator(parameters, adam, {.accumulation = 4, .schedule = optim::constant_schedule(1e-3)});
 
   std::mt19937 random(1);
   for (int step = 0; step < 20; ++step) {

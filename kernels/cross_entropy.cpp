@@ -1,0 +1,28 @@
+#include "kernels/cross_entropy.h"
+
+#include "kernels/backend.h"
+
+namespace accrue::kernels {
+
+void cross_entropy(const CrossEntropy& op) {
+  constexpr std::string_view name = "cross_entropy";
+  require_defined(name, {{"terms", op.terms}, {"logits", op.logits}, {"targets", op.targets}});
+  require_same_device(
+      name, {{"logits", op.logits}, {"targets", op.targets}, {"terms", op.terms}, {"loss_scale", op.loss_scale}});
+  require_float(name, {"logits", op.logits});
+  require_dtype(name, {"targets", op.targets}, DType::i32);
+  require_dtype(name, {"terms", op.terms}, DType::u8);
+  require_shape(name, {"terms", op.terms}, {sizeof(LossTerms)}, "as empty_loss_terms() makes it");
+  const Shape& shape = op.logits.shape();
+  check(shape.rank() >= 1, "{}: logits must have shape [..., V], but has {}", name, shape);
+  check(op.targets.numel() == shape.rows(),
+        "{}: targets must have {} elements, one for each row of logits {}, but has {}", name, shape.rows(), shape,
+        op.targets.shape());
+  if (op.loss_scale.defined()) {
+    require_dtype(name, {"loss_scale", op.loss_scale}, DType::f32);
+    require_shape(name, {"loss_scale", op.loss_scale}, {1}, "(one factor)");
+  }
+  run_on(op.logits, op, cpu::cross_entropy);
+}
+
+}  // namespace accrue::kernels

@@ -1,0 +1,570 @@
+#include "kernels/attention.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "kernels/threads.h"
+#include "tests/testing/compare.h"
+#include "tests/testing/gradcheck.h"
+#include "tests/testing/sweep.h"
+#include "tests/testing/thread_counts.h"
+
+namespace accrue::kernels {
+namespace {
+
+using testing::error_message;
+using ::testing::HasSubstr;
+using Doubles = std::vector<double>;
+
+struct Case {
+  std::int64_t batch = 1, tokens = 1, heads = 1, head_size = 1;
+  float dropout_p = 0;
+  float scale = 0.4f;
+  float deviation = 1;  // of the random operands
+
+  std::int64_t channels() const { return heads * head_size; }
+  Shape qkv_shape() const { return {batch, tokens, 3 * channels()}; }
+  Shape y_shape() const { return {batch, tokens, channels()}; }
+  Shape stats_shape() const { return {batch, heads, tokens}; }
+  std::string text() const {
+    return fmt::format("B {} T {} H {} D {} dropout {}", batch, tokens, heads, head_size, dropout_p);
+  }
+};
+
+const RandomKey random_key = {.seed = 0x0123456789abcdef, .window = 5, .first_sample = 3};
+constexpr std::uint32_t site = 7;
+
+// The definition in double precision, with the magnitudes that the bounds below are made of.
+struct Reference {
+  Doubles y, logsumexp, dqkv;
+  double max_q = 0, max_k = 0, max_v = 0, max_dy = 0;
+  double abs_score = 0;   // max of scale * sum |q| |k|
+  double abs_dp = 0;      // max of sum |dy| |v|
+  double abs_delta = 0;   // max of sum |dy| |y|
+  double sum_abs_dy = 0;  // max of sum |dy|
+  double column_sum = 0;  // max over keys of the sum of their probabilities
+  double max_abs_logsumexp = 0;
+};
+
+double keep_factor(const Case& c, std::int64_t b, std::int64_t h, std::int64_t q, std::int64_t k) {
+  if (c.dropout_p == 0) return 1;
+  const std::int64_t element = (h * c.tokens + q) * ((c.tokens + 3) / 4 * 4) + k;
+  const Philox4 words =
+      sample_random(random_key, site, static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(element / 4));
+  return uniform(words[static_cast<std::size_t>(element % 4)]) >= c.dropout_p
+             ? 1 / (1 - static_cast<double>(c.dropout_p))
+             : 0;
+}
+
+Reference reference(const Case& c, const Doubles& qkv, const Doubles& dy) {
+  const std::int64_t T = c.tokens, D = c.head_size, C = c.channels();
+  Reference r;
+  r.y.assign(static_cast<std::size_t>(c.y_shape().numel()), 0);
+  r.logsumexp.assign(static_cast<std::size_t>(c.stats_shape().numel()), 0);
+  r.dqkv.assign(qkv.size(), 0);
+  const auto raise = [](double& bound, double value) { bound = std::max(bound, value); };
+  for (std::int64_t b = 0; b < c.batch; ++b)
+    for (std::int64_t h = 0; h < c.heads; ++h) {
+      const auto at = [&](std::int64_t part, std::int64_t t, std::int64_t d) {
+        return static_cast<std::size_t>((b * T + t) * 3 * C + part * C + h * D + d);
+      };
+      const auto out = [&](std::int64_t t, std::int64_t d) {
+        return static_cast<std::size_t>((b * T + t) * C + h * D + d);
+      };
+      Doubles column_sums(static_cast<std::size_t>(T));
+      for (std::int64_t q = 0; q < T; ++q) {
+        Doubles p(static_cast<std::size_t>(q + 1)), keep(p.size()), dp(p.size());
+        double max = -std::numeric_limits<double>::infinity(), sum = 0, delta = 0, abs_delta = 0, sum_abs_dy = 0;
+        for (std::int64_t k = 0; k <= q; ++k) {
+          double s = 0, abs_s = 0, abs_dp = 0;
+          for (std::int64_t d = 0; d < D; ++d) {
+            s += qkv[at(0, q, d)] * qkv[at(1, k, d)];
+            abs_s += std::abs(qkv[at(0, q, d)] * qkv[at(1, k, d)]);
+            dp[static_cast<std::size_t>(k)] += dy[out(q, d)] * qkv[at(2, k, d)];
+            abs_dp += std::abs(dy[out(q, d)] * qkv[at(2, k, d)]);
+          }
+          p[static_cast<std::size_t>(k)] = s * static_cast<double>(c.scale);
+          max = std::max(max, p[static_cast<std::size_t>(k)]);
+          raise(r.abs_score, static_cast<double>(c.scale) * abs_s);
+          raise(r.abs_dp, abs_dp);
+        }
+        for (double& value : p) sum += value = std::exp(value - max);
+        const double logsumexp = max + std::log(sum);
+        r.logsumexp[static_cast<std::size_t>((b * c.heads + h) * T + q)] = logsumexp;
+        raise(r.max_abs_logsumexp, std::abs(logsumexp));
+        for (std::int64_t k = 0; k <= q; ++k) {
+          const auto i = static_cast<std::size_t>(k);
+          p[i] /= sum;
+          column_sums[i] += p[i];
+          keep[i] = keep_factor(c, b, h, q, k);
+          dp[i] *= keep[i];
+          delta += p[i] * dp[i];
+          for (std::int64_t d = 0; d < D; ++d) r.y[out(q, d)] += p[i] * keep[i] * qkv[at(2, k, d)];
+        }
+        for (std::int64_t d = 0; d < D; ++d) {
+          raise(r.max_q, std::abs(qkv[at(0, q, d)]));
+          raise(r.max_k, std::abs(qkv[at(1, q, d)]));
+          raise(r.max_v, std::abs(qkv[at(2, q, d)]));
+          raise(r.max_dy, std::abs(dy[out(q, d)]));
+          abs_delta += std::abs(dy[out(q, d)] * r.y[out(q, d)]);
+          sum_abs_dy += std::abs(dy[out(q, d)]);
+        }
+        raise(r.abs_delta, abs_delta);
+        raise(r.sum_abs_dy, sum_abs_dy);
+        for (std::int64_t k = 0; k <= q; ++k) {
+          const auto i = static_cast<std::size_t>(k);
+          const double ds = static_cast<double>(c.scale) * p[i] * (dp[i] - delta);
+          for (std::int64_t d = 0; d < D; ++d) {
+            r.dqkv[at(0, q, d)] += ds * qkv[at(1, k, d)];
+            r.dqkv[at(1, k, d)] += ds * qkv[at(0, q, d)];
+            r.dqkv[at(2, k, d)] += p[i] * keep[i] * dy[out(q, d)];
+          }
+        }
+      }
+      for (double column_sum : column_sums) raise(r.column_sum, column_sum);
+    }
+  return r;
+}
+
+// First-order error bounds, u the unit roundoff. "Relative" errors are of the probabilities, so they are absolute
+// errors of the exponents. An exponential within 2 ulp has relative error 4u.
+struct Bounds {
+  double y, logsumexp, dq, dk, dv;
+
+  Bounds(const Case& c, const Reference& r) {
+    const double u = testing::unit_roundoff(DType::f32);
+    const double D = static_cast<double>(c.head_size), T = static_cast<double>(c.tokens);
+    const double key_tiles = std::ceil(T / 4);  // whatever the tile: the bound holds for tiles of four keys or more
+    const double kept = 1 / (1 - static_cast<double>(c.dropout_p));
+    // A dot product of D terms, products rounded too where there is no FMA, of a query that was scaled: D + 2
+    // roundings.
+    const double score = (D + 2) * u * r.abs_score;
+    // score - maximum is rounded, its magnitude is at most twice the largest score.
+    const double exponential = score + 2 * u * r.abs_score + 4 * u;
+    // Every key tile multiplies by one more exponential (4u), rounded, of a rounded difference; the differences of
+    // maxima sum up to at most the range of scores.
+    const double rescaling = key_tiles * 5 * u + 2 * u * r.abs_score;
+    const double summation = (T + key_tiles) * u;
+    // The numerator's and the denominator's relative errors; inversion and product round twice, dropout's factor and
+    // its product twice more.
+    y = r.max_v * kept * (2 * (exponential + rescaling + summation) + 4 * u);
+    // logf is within 1 ulp of a logarithm of at most log(T), then the sum is rounded.
+    logsumexp = exponential + rescaling + summation + 2 * u * std::log(T) + u * r.max_abs_logsumexp;
+    // e^(score - logsumexp); the difference has at most the range of scores and log(T).
+    const double probability = score + logsumexp + u * (2 * r.abs_score + std::log(T)) + 4 * u;
+    const double abs_dp = r.abs_dp * kept;  // bounds |delta| as well: y is a convex combination of values, times kept
+    const double dp = (D + 3) * u * abs_dp;
+    const double delta = (D + 2) * u * r.abs_delta + r.sum_abs_dy * y;
+    // dS = P * (dP - delta) with an error of P * ds.
+    const double ds = probability * 2 * abs_dp + dp + delta + 4 * u * abs_dp;
+    const double scale = static_cast<double>(c.scale);
+    // Sums over at most T terms; scale and its product round.
+    dq = scale * r.max_k * (ds + (T + key_tiles + 2) * u * 2 * abs_dp);
+    dk = scale * r.max_q * r.column_sum * (ds + (T + key_tiles + 2) * u * 2 * abs_dp);
+    dv = r.max_dy * kept * r.column_sum * (probability + (T + key_tiles + 2) * u);
+  }
+
+  Doubles of_dqkv(const Case& c) const {
+    Doubles bounds(static_cast<std::size_t>(c.qkv_shape().numel()));
+    const auto C = static_cast<std::size_t>(c.channels());
+    for (std::size_t i = 0; i < bounds.size(); ++i) {
+      const std::size_t part = i / C % 3;
+      bounds[i] = part == 0 ? dq : part == 1 ? dk : dv;
+    }
+    return bounds;
+  }
+};
+
+Tensor full_of_nan(const Shape& shape, Device device = Device::cpu()) {
+  return testing::tensor_of(
+      std::vector<float>(static_cast<std::size_t>(shape.numel()), std::numeric_limits<float>::quiet_NaN()), shape,
+      DType::f32, device);
+}
+
+struct Evaluated {
+  Case shape;
+  Tensor qkv, dy, y, logsumexp, dqkv;
+
+  Evaluated(const Case& c, Device device, std::uint64_t seed = 1)
+      : Evaluated(c, testing::random_tensor(c.qkv_shape(), seed, DType::f32, device, 0, c.deviation),
+                  testing::random_tensor(c.y_shape(), seed + 1, DType::f32, device)) {}
+
+  // Results start as NaN: what an operation fails to write, or adds to, shows.
+  Evaluated(const Case& c, const Tensor& qkv_values, const Tensor& dy_values)
+      : shape(c),
+        qkv(qkv_values),
+        dy(dy_values),
+        y(full_of_nan(c.y_shape(), qkv.device())),
+        logsumexp(full_of_nan(c.stats_shape(), qkv.device())),
+        dqkv(full_of_nan(c.qkv_shape(), qkv.device())) {
+    forward();
+    backward();
+  }
+
+  AttentionForward forward_arguments() const {
+    return {.y = y,
+            .logsumexp = logsumexp,
+            .qkv = qkv,
+            .heads = static_cast<int>(shape.heads),
+            .scale = shape.scale,
+            .dropout_p = shape.dropout_p,
+            .key = random_key,
+            .site = site};
+  }
+  AttentionBackward backward_arguments() const {
+    return {.dqkv = dqkv,
+            .dy = dy,
+            .y = y,
+            .logsumexp = logsumexp,
+            .qkv = qkv,
+            .heads = static_cast<int>(shape.heads),
+            .scale = shape.scale,
+            .dropout_p = shape.dropout_p,
+            .key = random_key,
+            .site = site};
+  }
+  void forward() const { attention_forward(forward_arguments()); }
+  void backward() const { attention_backward(backward_arguments()); }
+};
+
+void expect_matches_reference(const Case& c, Device device) {
+  SCOPED_TRACE(c.text() + " on " + device.to_string());
+  const Evaluated run(c, device);
+  const Reference expected = reference(c, testing::to_doubles(run.qkv), testing::to_doubles(run.dy));
+  const Bounds bounds(c, expected);
+  EXPECT_TRUE(testing::within(run.y, expected.y, testing::Bound{.absolute = bounds.y}));
+  EXPECT_TRUE(testing::within(run.logsumexp, expected.logsumexp, testing::Bound{.absolute = bounds.logsumexp}));
+  EXPECT_TRUE(testing::within(run.dqkv, expected.dqkv, bounds.of_dqkv(c)));
+}
+
+TEST(Attention, ForwardAndBackwardMatchTheDefinition) {
+  for (Device device : testing::devices())
+    for (std::int64_t tokens : {1, 2, 31, 32, 33, 64, 100})
+      for (std::int64_t head_size : {1, 5, 32, 64})
+        for (std::int64_t heads : {1, 3})
+          for (std::int64_t batch : {0, 1, 2})
+            expect_matches_reference({.batch = batch,
+                                      .tokens = tokens,
+                                      .heads = heads,
+                                      .head_size = head_size,
+                                      .scale = 1.0f / std::sqrt(static_cast<float>(head_size))},
+                                     device);
+}
+
+TEST(Attention, SeveralTilesOfQueriesAndKeysMatchTheDefinition) {
+  for (Device device : testing::devices())
+    for (std::int64_t tokens : {128, 129, 191, 257})
+      for (std::int64_t head_size : {33, 80})
+        expect_matches_reference({.tokens = tokens, .heads = 2, .head_size = head_size, .scale = 0.1f}, device);
+}
+
+TEST(Attention, DropoutDropsTheProbabilitiesThatTheCounterNames) {
+  for (Device device : testing::devices())
+    for (std::int64_t tokens : {1, 31, 64, 133})
+      for (float p : {0.1f, 0.75f})
+        expect_matches_reference({.batch = 2, .tokens = tokens, .heads = 3, .head_size = 5, .dropout_p = p}, device);
+}
+
+TEST(Attention, NoTokensAndNoChannelsAreAllowed) {
+  for (Device device : testing::devices()) {
+    expect_matches_reference({.batch = 2, .tokens = 0, .heads = 2, .head_size = 4}, device);
+  }
+}
+
+// Scores of several hundred: e^score overflows, so only a softmax that subtracts the maximum survives.
+TEST(Attention, LargeScoresAreStable) {
+  for (Device device : testing::devices())
+    for (float deviation : {10.0f, 30.0f}) {
+      const Case c = {.tokens = 100, .heads = 2, .head_size = 32, .scale = 1, .deviation = deviation};
+      expect_matches_reference(c, device);
+      for (double y : testing::to_doubles(Evaluated(c, device).y)) ASSERT_TRUE(std::isfinite(y));
+    }
+}
+
+TEST(Attention, BackwardMatchesFiniteDifferences) {
+  for (Device device : testing::devices())
+    for (float p : {0.0f, 0.3f}) {
+      const Case c = {.batch = 2, .tokens = 5, .heads = 2, .head_size = 3, .dropout_p = p};
+      SCOPED_TRACE(c.text());
+      const Evaluated run(c, device);
+      const Doubles qkv = testing::to_doubles(run.qkv), dy = testing::to_doubles(run.dy);
+      const auto loss = [&](const Doubles& x) {
+        const Doubles y = reference(c, x, dy).y;
+        double sum = 0;
+        for (std::size_t i = 0; i < y.size(); ++i) sum += y[i] * dy[i];
+        return sum;
+      };
+      Doubles bounds = Bounds(c, reference(c, qkv, dy)).of_dqkv(c);
+      // The differences' own error: the reference rounds a sum of |dy y| (about 100 operations deep) at 2^-53 and
+      // divides by h = 1e-3; truncation is of the order h^4 = 1e-12 times fifth derivatives, which the product of a
+      // few factors near 1 keeps below 1e3.
+      double magnitude = 0;
+      const Doubles y = testing::to_doubles(run.y);
+      for (std::size_t i = 0; i < y.size(); ++i) magnitude += std::abs(y[i] * dy[i]);
+      for (double& bound : bounds) bound += 100 * 0x1p-53 * magnitude / 1e-3 + 1e-9;
+      EXPECT_TRUE(testing::within(run.dqkv, testing::numeric_gradient(loss, qkv), bounds));
+    }
+}
+
+std::vector<float> floats(const Tensor& tensor) {
+  return tensor.to_vector<float>();
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+TEST(Attention, AnyNumberOfThreadsGivesTheSameBits) {
+  for (Device device : testing::devices())
+    for (float p : {0.0f, 0.2f})
+      testing::expect_same_bits_for_any_thread_count([&]() -> std::vector<Tensor> {
+        const Evaluated run({.batch = 2, .tokens = 200, .heads = 3, .head_size = 16, .dropout_p = p}, device);
+        return {run.y, run.logsumexp, run.dqkv};
+      });
+}
+
+TEST(Attention, ASampleHasTheSameBitsInAnyBatch) {
+  for (Device device : testing::devices()) {
+    const Case batch = {.batch = 3, .tokens = 70, .heads = 2, .head_size = 9};
+    const Case single = {.batch = 1, .tokens = 70, .heads = 2, .head_size = 9};
+    const Evaluated all(batch, device);
+    for (std::int64_t b = 0; b < 3; ++b) {
+      const std::int64_t row = single.qkv_shape().numel(), y_row = single.y_shape().numel();
+      const Evaluated alone(single, all.qkv.view(single.qkv_shape(), b * row),
+                            all.dy.view(single.y_shape(), b * y_row));
+      EXPECT_TRUE(same_bits(floats(alone.y), floats(all.y.view(single.y_shape(), b * y_row))));
+      EXPECT_TRUE(same_bits(floats(alone.dqkv), floats(all.dqkv.view(single.qkv_shape(), b * row))));
+    }
+  }
+}
+
+TEST(Attention, BackwardWritesTheGradientWholeAndRepeats) {
+  for (Device device : testing::devices()) {
+    const Evaluated run({.batch = 2, .tokens = 65, .heads = 2, .head_size = 6}, device);
+    const std::vector<float> once = floats(run.dqkv);
+    run.backward();
+    EXPECT_TRUE(same_bits(once, floats(run.dqkv)));
+  }
+}
+
+TEST(Attention, LaterTokensDoNotReachEarlierOnes) {
+  for (Device device : testing::devices()) {
+    const Case c = {.tokens = 90, .heads = 1, .head_size = 4};
+    const Evaluated run(c, device);
+    for (std::int64_t changed : {1, 15, 16, 64, 89}) {
+      std::vector<float> values = floats(run.qkv);
+      for (auto i = static_cast<std::size_t>(changed * 12); i < values.size(); ++i) values[i] += 1;
+      const Evaluated other(c, testing::tensor_of(values, c.qkv_shape(), DType::f32, device), run.dy);
+      std::vector<float> before = floats(run.y), after = floats(other.y);
+      EXPECT_FALSE(same_bits(before, after));
+      before.resize(static_cast<std::size_t>(changed * 4));
+      after.resize(before.size());
+      EXPECT_TRUE(same_bits(before, after)) << changed;
+    }
+  }
+}
+
+// Which queries of sample 1, head 1 come out as NaN when one element of qkv is `value`.
+struct Poisoned {
+  Case c = {.batch = 2, .tokens = 70, .heads = 2, .head_size = 4};
+  Evaluated run;
+  std::int64_t token;
+
+  Poisoned(Device device, std::int64_t part, std::int64_t at, float value) : run(c, device), token(at) {
+    std::vector<float> values = floats(run.qkv);
+    values[static_cast<std::size_t>((c.tokens + token) * 24 + part * 8 + 4)] = value;
+    run = Evaluated(c, testing::tensor_of(values, c.qkv_shape(), DType::f32, device), run.dy);
+  }
+  bool nan_at(std::int64_t query) const {
+    const std::vector<float> y = floats(run.y);
+    return std::isnan(y[static_cast<std::size_t>((c.tokens + query) * 8 + 4)]);
+  }
+  void expect_other_heads_finite() const {
+    const std::vector<float> y = floats(run.y), dqkv = floats(run.dqkv);
+    const auto in_poisoned_head = [](const std::vector<float>& values, std::size_t i) {
+      return i >= values.size() / 2 && i % 8 >= 4;
+    };
+    for (std::size_t i = 0; i < y.size(); ++i) ASSERT_TRUE(in_poisoned_head(y, i) || std::isfinite(y[i])) << i;
+    for (std::size_t i = 0; i < dqkv.size(); ++i) ASSERT_TRUE(in_poisoned_head(dqkv, i) || std::isfinite(dqkv[i])) << i;
+  }
+  bool gradient_has_nan() const {
+    const std::vector<float> dqkv = floats(run.dqkv);
+    return std::any_of(dqkv.begin(), dqkv.end(), [](float value) { return std::isnan(value); });
+  }
+};
+
+TEST(Attention, ANanReachesEveryQueryThatSeesItAndNoOtherHead) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  for (Device device : testing::devices())
+    for (std::int64_t token : {0, 17, 66}) {
+      const Poisoned query(device, 0, token, nan), key(device, 1, token, nan), value(device, 2, token, nan);
+      for (std::int64_t q = 0; q < 70; ++q) {
+        EXPECT_EQ(query.nan_at(q), q == token);
+        if (q < token) continue;
+        EXPECT_TRUE(key.nan_at(q)) << q;
+        EXPECT_TRUE(value.nan_at(q)) << q;
+      }
+      for (const Poisoned* poisoned : {&query, &key, &value}) {
+        poisoned->expect_other_heads_finite();
+        EXPECT_TRUE(poisoned->gradient_has_nan());
+      }
+    }
+}
+
+TEST(Attention, InfiniteScoresBecomeNan) {
+  for (Device device : testing::devices()) {
+    const Poisoned query(device, 0, 20, std::numeric_limits<float>::infinity());
+    EXPECT_TRUE(query.nan_at(20));
+    EXPECT_TRUE(query.gradient_has_nan());
+    query.expect_other_heads_finite();
+  }
+}
+
+// Tile by tile, a softmax may meet nothing but -inf before it meets a finite score.
+TEST(Attention, KeysOfMinusInfinityCountAsNothing) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  for (Device device : testing::devices()) {
+    const Case c = {.tokens = 70, .heads = 1, .head_size = 1, .scale = 1};
+    std::vector<float> qkv;
+    for (int t = 0; t < 70; ++t)
+      for (float value : {1.0f, t < 66 ? -infinity : 0.0f, static_cast<float>(t)}) qkv.push_back(value);
+    const Evaluated run(c, testing::tensor_of(qkv, c.qkv_shape(), DType::f32, device),
+                        testing::random_tensor(c.y_shape(), 1, DType::f32, device));
+    const std::vector<float> y = floats(run.y);
+    EXPECT_TRUE(std::isnan(y[0]));  // 0 / 0
+    EXPECT_TRUE(std::isnan(y[65]));
+    EXPECT_FLOAT_EQ(y[66], 66);
+    EXPECT_FLOAT_EQ(y[69], 67.5f);
+    EXPECT_FLOAT_EQ(floats(run.logsumexp)[69], std::log(4.0f));
+  }
+}
+
+// Linear in T: keys, values and their gradients (padded to vectors), and tiles of fixed size, for every thread.
+TEST(Attention, WorkspaceGrowsWithTokensTimesHeadSize) {
+  for (Device device : testing::devices()) {
+    Allocator& allocator = Allocator::of(device);
+    const auto peak = [&](std::int64_t tokens) {
+      const Case c = {.tokens = tokens, .heads = 2, .head_size = 32};
+      const Tensor qkv = testing::random_tensor(c.qkv_shape(), 1, DType::f32, device);
+      const Tensor dy = testing::random_tensor(c.y_shape(), 1, DType::f32, device);
+      const std::size_t live = allocator.stats()[Category::workspace].live;
+      allocator.reset_peak();
+      const Evaluated run(c, qkv, dy);
+      EXPECT_EQ(allocator.stats()[Category::workspace].live, live) << "workspace must be returned";
+      return static_cast<double>(allocator.stats()[Category::workspace].peak - live);
+    };
+    const int before = thread_count();
+    set_thread_count(2);
+    const double bytes_per_row = 2 * 4 * 32 * sizeof(float);  // threads, operands, head size
+    const double short_peak = peak(256), long_peak = peak(1024);
+    set_thread_count(before);
+    EXPECT_GT(long_peak, 0);
+    EXPECT_LE(long_peak - short_peak, (1024 - 256) * bytes_per_row + 4096);
+    EXPECT_LT(long_peak, 1024 * 1024 * sizeof(float));
+  }
+}
+
+TEST(Attention, ErrorsNameTheOperand) {
+  const Case c = {.batch = 2, .tokens = 3, .heads = 2, .head_size = 4};
+  const Evaluated run(c, Device::cpu());
+  const auto forward_error = [&](auto&& change) {
+    AttentionForward op = run.forward_arguments();
+    change(op);
+    return error_message([&] { attention_forward(op); });
+  };
+  const auto backward_error = [&](auto&& change) {
+    AttentionBackward op = run.backward_arguments();
+    change(op);
+    return error_message([&] { attention_backward(op); });
+  };
+  EXPECT_EQ(forward_error([](auto& op) { op.qkv = {}; }), "attention_forward: qkv must be given");
+  EXPECT_EQ(forward_error([](auto& op) { op.y = {}; }), "attention_forward: y must be given");
+  EXPECT_EQ(forward_error([](auto& op) { op.logsumexp = {}; }), "attention_forward: logsumexp must be given");
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.qkv = op.qkv.view({6, 24});
+            }),
+            "attention_forward: qkv must have shape [B, T, 3*C], but has [6, 24]");
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.qkv = Tensor::zeros({2, 3, 25});
+            }),
+            "attention_forward: qkv must have shape [B, T, 3*C], but has [2, 3, 25]");
+  EXPECT_EQ(forward_error([](auto& op) { op.heads = 3; }),
+            "attention_forward: heads must divide C = 8 of qkv [2, 3, 24], but is 3");
+  EXPECT_EQ(forward_error([](auto& op) { op.heads = 0; }),
+            "attention_forward: heads must divide C = 8 of qkv [2, 3, 24], but is 0");
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.y = Tensor::zeros({2, 3, 9});
+            }),
+            "attention_forward: y must have shape [2, 3, 8] to match qkv, but has [2, 3, 9]");
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.logsumexp = Tensor::zeros({2, 3, 2});
+            }),
+            "attention_forward: logsumexp must have shape [2, 2, 3] (batch, heads, tokens), but has [2, 3, 2]");
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.qkv = Tensor::zeros({2, 3, 24}, DType::i32);
+            }),
+            "attention_forward: qkv must be f32, f16 or bf16, but is i32");
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.y = Tensor::zeros({2, 3, 8}, DType::bf16);
+            }),
+            "attention_forward: y must be f32, but is bf16");
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.logsumexp = Tensor::zeros({2, 2, 3}, DType::f16);
+            }),
+            "attention_forward: logsumexp must be f32, but is f16");
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.qkv = Tensor::zeros({2, 3, 24}, DType::bf16);
+              op.y = Tensor::zeros({2, 3, 8}, DType::bf16);
+            }),
+            "attention_forward: the CPU backend computes in f32, but qkv is bf16");
+  EXPECT_EQ(forward_error([](auto& op) { op.dropout_p = 1; }),
+            "attention_forward: dropout_p must be in [0, 1), but is 1");
+  EXPECT_THAT(forward_error([](auto& op) { op.dropout_p = std::numeric_limits<float>::quiet_NaN(); }),
+              HasSubstr("dropout_p must be in [0, 1)"));
+  EXPECT_EQ(forward_error([](auto& op) {
+              op.y = op.qkv.view({2, 3, 8});
+            }),
+            "attention_forward: y must not share memory with qkv, but does");
+
+  EXPECT_EQ(backward_error([](auto& op) { op.dqkv = {}; }), "attention_backward: dqkv must be given");
+  EXPECT_EQ(backward_error([](auto& op) { op.dy = {}; }), "attention_backward: dy must be given");
+  EXPECT_EQ(backward_error([](auto& op) {
+              op.dy = Tensor::zeros({2, 3, 4});
+            }),
+            "attention_backward: dy must have shape [2, 3, 8] like y, but has [2, 3, 4]");
+  EXPECT_EQ(backward_error([](auto& op) {
+              op.dqkv = Tensor::zeros({2, 3, 8});
+            }),
+            "attention_backward: dqkv must have shape [2, 3, 24] like qkv, but has [2, 3, 8]");
+  EXPECT_EQ(backward_error([](auto& op) {
+              op.dy = Tensor::zeros({2, 3, 8}, DType::f16);
+            }),
+            "attention_backward: dy must be f32, but is f16");
+  EXPECT_EQ(backward_error([](auto& op) { op.dqkv = op.qkv; }),
+            "attention_backward: dqkv must not share memory with qkv, but does");
+}
+
+// More probabilities than a sample's 2^34 random numbers: refused, not wrapped around. Without dropout nothing is
+// drawn.
+TEST(Attention, DropoutRefusesMoreProbabilitiesThanItsCounterHas) {
+  const std::int64_t tokens = 4096;
+  const int heads = 1024;
+  const AttentionForward op = {.y = Tensor::empty({1, tokens, heads}),
+                               .logsumexp = Tensor::empty({1, heads, tokens}),
+                               .qkv = Tensor::empty({1, tokens, 3 * heads}),
+                               .heads = heads,
+                               .dropout_p = 0.5f};
+  EXPECT_EQ(
+      error_message([&] { attention_forward(op); }),
+      "attention_forward: dropout needs heads * T * T of at most 2^34, but heads is 1024 and qkv is [1, 4096, 3072]");
+}
+
+}  // namespace
+}  // namespace accrue::kernels
