@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/grad_accumulate.h"
 #include "kernels/matmul.h"
 
 namespace accrue::kernels::cpu {
@@ -220,27 +221,33 @@ void run_batch(const Problem& first, std::int64_t batch) {
   });
 }
 
+// The operand in f32: itself, or a widened copy, which is exact.
+Tensor widened(const Tensor& x) {
+  if (x.dtype() == DType::f32) return x;
+  const Tensor copy = Tensor::empty(x.shape(), DType::f32, x.device(), Category::workspace);
+  grad_accumulate({.acc = {.tensor = copy, .write = Write::overwrite}, .incoming = x});
+  return copy;
+}
+
 }  // namespace
 
 void matmul(const Matmul& op) {
-  check(op.a.dtype() == DType::f32 && op.out.dtype() == DType::f32,
-        "matmul: the CPU backend computes in f32, but a is {}", name_of(op.a.dtype()));
-  const bool batched = op.b.shape().rank() == 3;
-  const Shape &a = op.a.shape(), &b = op.b.shape(), &out = op.out.shape();
-  const std::int64_t m = batched ? out[1] : out.rows(), n = out.last();
-  const std::int64_t k = op.transpose_b ? b[-1] : b[-2];
+  check(op.out.dtype() == DType::f32, "matmul: the CPU backend writes f32, but out is {}", name_of(op.out.dtype()));
+  const Tensor a = widened(op.a), b = widened(op.b);
+  const bool batched = b.shape().rank() == 3;
+  const std::int64_t m = batched ? op.out.shape()[1] : op.out.shape().rows();
   run_batch({.out = op.out.data<float>(),
-             .a = op.a.data<float>(),
-             .b = op.b.data<float>(),
+             .a = a.data<float>(),
+             .b = b.data<float>(),
              .bias = op.bias.defined() ? op.bias.data<float>() : nullptr,
              .m = m,
-             .n = n,
-             .k = k,
+             .n = op.out.shape().last(),
+             .k = op.transpose_b ? b.shape()[-1] : b.shape()[-2],
              .transpose_a = op.transpose_a,
              .transpose_b = op.transpose_b,
              .accumulate = op.write == Write::accumulate,
              .rows_are_samples = !batched && !op.transpose_a},
-            batched ? a[0] : 1);
+            batched ? b.shape()[0] : 1);
 }
 
 }  // namespace accrue::kernels::cpu
