@@ -28,14 +28,9 @@ void GptConfig::validate() const {
   in_range(width, 1 << 20, "--width");
   if (width % heads != 0) {
     const std::int64_t below = width / heads * heads, above = below + heads;
-<<<<<<< HEAD
-    const std::string nearest = below > 0 ? std::to_string(below) + " or " + std::to_string(above) : std::to_string(above);
-    fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the nearest that is: --width {}", width, heads, nearest);
-=======
     if (below == 0) fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the smallest width is {}", width, heads, above);
     fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the nearest widths are {} and {}", width, heads, below,
          above);
->>>>>>> main
   }
   if (!(dropout >= 0 && dropout < 1)) fail(ErrorKind::usage, "--dropout must be in [0, 1), but is {}", dropout);
 }

@@ -133,8 +133,8 @@ TEST_F(GptBadInput, ContradictoryBatchesNameWhatWouldWork) {
 }
 
 TEST_F(GptBadInput, ContradictoryModels) {
-  expect_training_refused({"--width", "30", "--heads", "4"}, ErrorKind::usage, {"--width 30", "--heads 4", "--width 28 or 32"});
-  expect_training_refused({"--width", "2", "--heads", "4"}, ErrorKind::usage, {"--width 2", "--heads 4", "the nearest that is: --width 4"});
+  expect_training_refused({"--width", "30", "--heads", "4"}, ErrorKind::usage, {"--width 30", "--heads 4", "28 and 32"});
+  expect_training_refused({"--width", "2", "--heads", "4"}, ErrorKind::usage, {"--width 2", "--heads 4", "the smallest width is 4"});
   expect_training_refused({"--vocabulary", "26"}, ErrorKind::bad_data, {path("text"), "vocabulary of 26"});
 }
 
