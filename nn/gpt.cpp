@@ -21,7 +21,7 @@ void GptConfig::validate() const {
   const auto in_range = [](std::int64_t value, std::int64_t largest, const char* option) {
     if (value < 1 || value > largest) fail(ErrorKind::usage, "{} must be in [1, {}], but is {}", option, largest, value);
   };
-  in_range(vocabulary, 1 << 24, "the vocabulary");
+  in_range(vocabulary, 1 << 24, "--vocabulary");
   in_range(context, 1 << 24, "--context");
   in_range(layers, 10'000, "--layers");
   in_range(heads, 1 << 20, "--heads");

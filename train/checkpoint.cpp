@@ -6,6 +6,7 @@
 #include <fstream>
 #include <system_error>
 
+#include "train/json_value.h"
 #include "train/mapped_file.h"
 #include "train/weights_file.h"
 
@@ -53,11 +54,8 @@ void point_link(const fs::path& link, const fs::path& target) {
 
 template <class T>
 T member(const nlohmann::json& json, const char* key, const fs::path& file) {
-  try {
-    return json.at(key).get<T>();
-  } catch (const nlohmann::json::exception&) {
-    fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(), key);
-  }
+  if (const std::optional<T> value = json_value<T>(json, key)) return *value;
+  fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(), key);
 }
 
 RunSettings saved_settings(const nlohmann::json& json, const fs::path& file) {

@@ -98,6 +98,15 @@ void require_finite(CLI::Option* option, double minimum, double maximum) {
   });
 }
 
+void require_seed(CLI::Option* option) {
+  option->check([](const std::string& text) {
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size()) return std::string();
+    return fmt::format("must be a whole number in [0, {}], but is '{}'", std::numeric_limits<std::uint64_t>::max(), text);
+  });
+}
+
 void require_path(CLI::Option* option) {
   option->check([](const std::string& text) { return text.empty() ? std::string("must name a file or directory, but is empty") : std::string(); });
 }
@@ -120,7 +129,7 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
   require_at_least(app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: never")->capture_default_str()->group("Run"), 0);
   require_at_least(app.add_option("--save-every", o.save_every, "Updates between checkpoints; 0: at the end only")->capture_default_str()->group("Run"), 0);
   require_at_least(app.add_option("--log-every", o.log_every, "Updates between lines of output when not on a terminal")->capture_default_str()->group("Run"), 1);
-  app.add_option("--seed", o.seed, "Seed of weights, order of the data and dropout")->capture_default_str()->group("Run");
+  require_seed(app.add_option("--seed", o.seed, "Seed of weights, order of the data and dropout")->capture_default_str()->group("Run"));
 
   const char* batch = "Batch";
   require_at_least(app.add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->group(batch), 1);

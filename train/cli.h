@@ -56,6 +56,7 @@ TrainerOptions trainer_options(const TrainingOptions& options, const BatchPlan& 
 void require_at_least(CLI::Option* option, std::int64_t minimum,
                       std::int64_t maximum = std::numeric_limits<std::int64_t>::max());
 void require_finite(CLI::Option* option, double minimum, double maximum = 1e300);
+void require_seed(CLI::Option* option);  // a whole number of 64 bits
 // A file or directory; an empty name would mean the current directory to some calls and nothing to others.
 void require_path(CLI::Option* option);
 void require_one_of(CLI::Option* option, std::vector<std::string> choices);

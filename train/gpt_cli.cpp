@@ -97,7 +97,7 @@ CLI::App* add_gpt_sample(CLI::App& app, GptSampleOptions& o) {
   require_at_least(sample->add_option("--tokens", o.sampling.tokens, "Tokens to generate")->capture_default_str(), 0);
   require_finite(sample->add_option("--temperature", o.sampling.temperature, "0: always the most likely token")->capture_default_str(), 0);
   require_at_least(sample->add_option("--top-k", o.sampling.top_k, "Choose among the k most likely tokens; 0: all")->capture_default_str(), 0);
-  sample->add_option("--seed", o.sampling.seed, "Seed of the choices")->capture_default_str();
+  require_seed(sample->add_option("--seed", o.sampling.seed, "Seed of the choices")->capture_default_str());
   add_device_options(*sample, o.device, o.threads);
   return sample;
 }
@@ -107,7 +107,7 @@ CLI::App* add_gpt_verify(CLI::App& app, GptVerifyOptions& o) {
   verify->add_option("--splits", o.splits, "Splits of one window, MICROxACCUMULATION each")->capture_default_str();
   require_path(verify->add_option("--text", o.text, "Take the samples from this text [random tokens]"));
   verify->add_flag("--equal-targets", o.equal_targets, "Do not mask targets (by default micro-batches get unequal counts)");
-  verify->add_option("--seed", o.seed, "Seed of weights, random tokens and dropout")->capture_default_str();
+  require_seed(verify->add_option("--seed", o.seed, "Seed of weights, random tokens and dropout")->capture_default_str());
   add_model_options(*verify, o.model);
   add_device_options(*verify, o.device, o.threads);
   return verify;

@@ -15,7 +15,6 @@ constexpr std::int64_t classes = 10;  // of MNIST and Fashion-MNIST
 MlpTrainOptions::MlpTrainOptions() {
   run.learning_rate = 1e-3;
   run.schedule = "linear";
-  run.warmup = 100;
   run.beta2 = 0.999;
   run.weight_decay = 0.01;
   run.log_every = 100;

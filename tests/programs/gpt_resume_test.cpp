@@ -37,7 +37,7 @@ TEST_F(GptResume, GivesTheBitsOfARunInOneGo) {
   train("parts", joined(options, {"--steps", "3"}));
   const ProcessResult second = resume("parts", joined(options, {"--steps", "6"}));
   expect_success(second);
-  EXPECT_THAT(second.out, ::testing::HasSubstr("Resuming " + path("parts") + " at update 3 of 6"));
+  EXPECT_THAT(second.out, ::testing::HasSubstr(fmt::format("Resuming {} at update 3 of 6", path("parts"))));
   EXPECT_EQ(mathematics("parts"), mathematics("whole"));
   for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json", "state.json"})
     EXPECT_EQ(read_file(folder_ / "parts/latest" / file), read_file(folder_ / "whole/latest" / file)) << file;
@@ -69,7 +69,8 @@ TEST_F(GptResume, WithAnotherMicroBatchSeesTheSameSamplesAndRandomNumbers) {
   expect_success(resume("parts", joined(options, {"--steps", "6", "--micro-batch", "2"})));
   expect_close(losses("parts"), losses("whole"), rounding);
   EXPECT_EQ(metrics("parts").at(2)["accumulation"], 3);
-  EXPECT_EQ(metrics("parts").at(3)["accumulation"], 6);
+  EXPECT_EQ(metrics("parts").at(3)["accumulation"], 2);  // the epoch's last 4 samples
+  EXPECT_EQ(metrics("parts").at(4)["accumulation"], 6);
 }
 
 TEST_F(GptResume, TakesTheModelFromTheCheckpointDropoutIncluded) {
@@ -117,7 +118,7 @@ TEST_F(GptResume, RefusesAnotherModelThanTheCheckpoints) {
       {"--layers", "2"}, {"--heads", "4"}, {"--width", "32"}, {"--vocabulary", "300"}, {"--context", "16"}};
   for (const Arguments& other : others)
     expect_refused("run", training("run", joined({"--resume", "--steps", "4"}, other)), ErrorKind::bad_data,
-                   {other[0] + " " + other[1], "checkpoint"});
+                   {fmt::format("{} {}", other[0], other[1]), path("run")});
 }
 
 TEST_F(GptResume, AnExistingRunIsNotOverwritten) {
@@ -156,6 +157,8 @@ TEST_F(GptResume, RefusesADamagedState) {
       {without_window.dump(), {"'window' is missing"}},
       {with("update", "two"), {"'update'", "wrong type"}},
       {with("update", 2.5), {"'update'", "wrong type"}},
+      {with("window", std::uint64_t{1} << 63), {"'window'", "wrong type"}},
+      {with("seed", -1), {"'seed'", "wrong type"}},
       {with("update", -1), {"counters contradict"}},
       {with("update", 7), {"counters contradict"}},
       {with("micro", -1), {"counters contradict"}},
@@ -213,8 +216,8 @@ TEST_F(GptResume, RefusesADamagedConfiguration) {
   const fs::path file = folder_ / "run/latest/config.json";
   const nlohmann::json config = nlohmann::json::parse(read_file(file));
   for (const char* key : {"vocab_size", "n_positions", "n_layer", "n_head", "n_embd", "resid_pdrop"}) {
-    for (const nlohmann::json& value : {nlohmann::json(-1), nlohmann::json("x"), nlohmann::json(nullptr)}) {
-      SCOPED_TRACE(key + (" " + value.dump()));
+    for (const nlohmann::json& value : {nlohmann::json(-1), nlohmann::json(1.5), nlohmann::json("x"), nlohmann::json(nullptr)}) {
+      SCOPED_TRACE(fmt::format("{} {}", key, value.dump()));
       nlohmann::json changed = config;
       changed[key] = value;
       write_file(file, changed.dump());

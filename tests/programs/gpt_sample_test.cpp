@@ -11,7 +11,7 @@ class GptSample : public GptTest {
   // A model that has learnt the alphabet; from a file, because ctest runs every test in a process of its own.
   GptSample() {
     write_file(path("text"), alphabet_text(321));
-    train("run", {"--steps", "60", "--micro-batch", "8", "--learning-rate", "0.02", "--weight-decay", "0"});
+    train("run", {"--steps", "150", "--micro-batch", "8", "--learning-rate", "0.02", "--weight-decay", "0"});
   }
   ProcessResult run_sample(const std::string& prompt, const Arguments& options) const {
     return gpt(joined({"sample", "--checkpoint", path("run"), "--prompt", prompt}, options));

@@ -94,7 +94,7 @@ TEST_F(GptWeights, NeedTheNumberOfHeads) {
 
 TEST_F(GptWeights, ContradictOptionsOfAnotherModel) {
   for (const Arguments& other : {Arguments{"--layers", "2"}, Arguments{"--width", "32"}, Arguments{"--vocabulary", "100"}})
-    expect_error(start_from(path("prefixed"), joined({"--heads", "2"}, other)), ErrorKind::bad_data, {other[0] + " " + other[1], "contradicts"});
+    expect_error(start_from(path("prefixed"), joined({"--heads", "2"}, other)), ErrorKind::bad_data, {fmt::format("{} {}", other[0], other[1]), "contradicts"});
 }
 
 TEST_F(GptWeights, AreOneSourceAndNotTwo) {

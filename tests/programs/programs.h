@@ -1,6 +1,8 @@
 // What the tests of the programs share: argument lists, expected outcomes, metrics, and a tiny GPT training run.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -19,9 +21,7 @@ inline Arguments joined(Arguments first, const Arguments& second) {
 }
 
 inline std::string shown(const Arguments& arguments) {
-  std::string text;
-  for (const std::string& argument : arguments) text += (text.empty() ? "" : " ") + ("'" + argument + "'");
-  return text;
+  return fmt::format("'{}'", fmt::join(arguments, "' '"));
 }
 
 inline std::vector<std::string> lines_of(const std::string& text) {

@@ -88,8 +88,10 @@ inline ProcessResult run_process(const std::string& path, const Arguments& argum
 
 // The same for a program of this build, by its name.
 inline ProcessResult run_program(const std::string& name, const Arguments& arguments,
-                                 const std::vector<std::string>& environment = {}) {
-  return run_process(std::string(ACCRUE_PROGRAMS) + "/" + name, arguments, environment);
+                                 std::vector<std::string> environment = {}) {
+  // Tests run side by side: OpenMP's threads that spin while they wait would take the cores from each other.
+  environment.emplace_back("OMP_WAIT_POLICY=PASSIVE");
+  return run_process(ACCRUE_PROGRAMS "/" + name, arguments, environment);
 }
 
 }  // namespace accrue::testing
