@@ -5,9 +5,8 @@
 #include <cmath>
 #include <fstream>
 #include <system_error>
-#include <type_traits>
-#include <utility>
 
+#include "train/json_value.h"
 #include "train/mapped_file.h"
 #include "train/weights_file.h"
 
@@ -53,25 +52,10 @@ void point_link(const fs::path& link, const fs::path& target) {
   if (error) fail(ErrorKind::cannot_create, "{}: cannot be pointed at {}: {}", link.string(), target.string(), error.message());
 }
 
-// The library converts between kinds of numbers silently; a counter of 1.5 or a seed of -1 is damage.
-template <class T>
-bool holds(const nlohmann::json& value) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    return value.is_string();
-  } else if constexpr (std::is_floating_point_v<T>) {
-    return value.is_number();
-  } else {
-    if (value.is_number_unsigned()) return std::in_range<T>(value.get<std::uint64_t>());
-    return value.is_number_integer() && std::in_range<T>(value.get<std::int64_t>());
-  }
-}
-
 template <class T>
 T member(const nlohmann::json& json, const char* key, const fs::path& file) {
-  const auto found = json.find(key);
-  if (found == json.end() || !holds<T>(*found))
-    fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(), key);
-  return found->get<T>();
+  if (const std::optional<T> value = json_value<T>(json, key)) return *value;
+  fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(), key);
 }
 
 RunSettings saved_settings(const nlohmann::json& json, const fs::path& file) {

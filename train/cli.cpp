@@ -49,25 +49,41 @@ std::string explain_unknown(const CLI::App& app) {
   return message;
 }
 
+// "gpt train --help", or "gpt --help" when no subcommand was chosen.
+std::string help_command(const CLI::App& app) {
+  const CLI::App& command = innermost(app);
+  return app.get_name() + (&command == &app ? "" : " " + command.get_name()) + " --help";
+}
+
 int usage_error(const CLI::App& app, const std::string& message) {
-  fmt::print(stderr, "{}: error: {}\n{}: --help lists the options\n", app.get_name(), message, app.get_name());
+  fmt::print(stderr, "{}: error: {} ({} lists the options)\n", app.get_name(), message, help_command(app));
   return static_cast<int>(ErrorKind::usage);
+}
+
+std::string explain_missing_command(const CLI::App& app) {
+  return fmt::format("a command is needed: {}", fmt::join(subcommand_names(app), ", "));
 }
 
 int parse_error(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return app.exit(error);  // --help
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) return usage_error(app, explain_unknown(app));
+  // A misspelt word is the likeliest reason for a required one to be missing, so it comes first.
+  const bool missing = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  const bool unknown = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  if (unknown || (missing && !app.remaining(true).empty())) return usage_error(app, explain_unknown(app));
+  if (missing && app.get_subcommands().empty()) return usage_error(app, explain_missing_command(app));
   return usage_error(app, error.what());
 }
 
 }  // namespace
 
-void require_at_least(CLI::Option* option, std::int64_t minimum) {
-  option->check([minimum](const std::string& text) {
+void require_at_least(CLI::Option* option, std::int64_t minimum, std::int64_t maximum) {
+  option->check([minimum, maximum](const std::string& text) {
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error == std::errc() && end == text.data() + text.size() && value >= minimum) return std::string();
-    return fmt::format("must be a whole number of at least {}, but is '{}'", minimum, text);
+    const bool number = error == std::errc() && end == text.data() + text.size();
+    if (number && value >= minimum && value <= maximum) return std::string();
+    const std::string most = number && value > maximum ? fmt::format(" and at most {}", maximum) : std::string();
+    return fmt::format("must be a whole number of at least {}{}, but is '{}'", minimum, most, text);
   });
 }
 
@@ -82,6 +98,19 @@ void require_finite(CLI::Option* option, double minimum, double maximum) {
   });
 }
 
+void require_seed(CLI::Option* option) {
+  option->check([](const std::string& text) {
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size()) return std::string();
+    return fmt::format("must be a whole number in [0, {}], but is '{}'", std::numeric_limits<std::uint64_t>::max(), text);
+  });
+}
+
+void require_path(CLI::Option* option) {
+  option->check([](const std::string& text) { return text.empty() ? std::string("must name a file or directory, but is empty") : std::string(); });
+}
+
 void require_one_of(CLI::Option* option, std::vector<std::string> choices) {
   option->check([choices = std::move(choices)](const std::string& text) {
     if (std::find(choices.begin(), choices.end(), text) != choices.end()) return std::string();
@@ -91,16 +120,16 @@ void require_one_of(CLI::Option* option, std::vector<std::string> choices) {
 
 void add_device_options(CLI::App& app, std::string& device, int& threads) {
   app.add_option("--device", device, "Where to compute: auto, cpu or cuda")->capture_default_str()->group("Machine");
-  require_at_least(app.add_option("--threads", threads, "CPU threads [all cores]")->group("Machine"), 1);
+  require_at_least(app.add_option("--threads", threads, "CPU threads [all cores]")->group("Machine"), 1, 4096);
 }
 
 void add_training_options(CLI::App& app, TrainingOptions& o) {
-  app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run");
+  require_path(app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run"));
   app.add_flag("--resume", o.resume, "Continue from the newest checkpoint in --out")->group("Run");
   require_at_least(app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: never")->capture_default_str()->group("Run"), 0);
   require_at_least(app.add_option("--save-every", o.save_every, "Updates between checkpoints; 0: at the end only")->capture_default_str()->group("Run"), 0);
   require_at_least(app.add_option("--log-every", o.log_every, "Updates between lines of output when not on a terminal")->capture_default_str()->group("Run"), 1);
-  app.add_option("--seed", o.seed, "Seed of weights, order of the data and dropout")->capture_default_str()->group("Run");
+  require_seed(app.add_option("--seed", o.seed, "Seed of weights, order of the data and dropout")->capture_default_str()->group("Run"));
 
   const char* batch = "Batch";
   require_at_least(app.add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->group(batch), 1);
@@ -112,15 +141,16 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
   require_one_of(app.add_option("--partial-window", o.partial_window, "When an epoch ends inside a window: step, drop or carry [step; carry with sequential data]")->group(batch), {"step", "drop", "carry"});
 
   const char* group = "Optimizer";
+  const double below_one = 1 - 1e-9;
   require_finite(app.add_option("--learning-rate", o.learning_rate, "Peak learning rate")->capture_default_str()->group(group), 0);
   require_finite(app.add_option("--min-learning-rate", o.min_learning_rate, "Where the schedule ends")->capture_default_str()->group(group), 0);
   require_one_of(app.add_option("--schedule", o.schedule, "constant, linear, cosine or wsd")->capture_default_str()->group(group), {"constant", "linear", "cosine", "wsd"});
   require_at_least(app.add_option("--warmup", o.warmup, "Updates of linear warm-up")->capture_default_str()->group(group), 0);
   require_at_least(app.add_option("--decay", o.decay, "Updates of the final decay of wsd [a fifth of the steps]")->group(group), 0);
   require_finite(app.add_option("--clip", o.clip, "Clip the gradient to this norm; 0: off")->capture_default_str()->group(group), 0);
-  require_finite(app.add_option("--beta1", o.beta1, "AdamW's beta1")->capture_default_str()->group(group), 0, 1);
-  require_finite(app.add_option("--beta2", o.beta2, "AdamW's beta2")->capture_default_str()->group(group), 0, 1);
-  require_finite(app.add_option("--eps", o.eps, "AdamW's epsilon")->capture_default_str()->group(group), 0);
+  require_finite(app.add_option("--beta1", o.beta1, "AdamW's beta1")->capture_default_str()->group(group), 0, below_one);
+  require_finite(app.add_option("--beta2", o.beta2, "AdamW's beta2")->capture_default_str()->group(group), 0, below_one);
+  require_finite(app.add_option("--eps", o.eps, "AdamW's epsilon")->capture_default_str()->group(group), 1e-30);
   require_finite(app.add_option("--weight-decay", o.weight_decay, "Decay of tensors with two or more dimensions")->capture_default_str()->group(group), 0);
   add_device_options(app, o.device, o.threads);
 }

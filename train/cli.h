@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,8 +53,12 @@ AccumulatorOptions accumulator_options(const TrainingOptions& options, const Bat
 TrainerOptions trainer_options(const TrainingOptions& options, const BatchPlan& batch);
 
 // Validators for numbers, each refusing NaN and saying what would be right.
-void require_at_least(CLI::Option* option, std::int64_t minimum);
+void require_at_least(CLI::Option* option, std::int64_t minimum,
+                      std::int64_t maximum = std::numeric_limits<std::int64_t>::max());
 void require_finite(CLI::Option* option, double minimum, double maximum = 1e300);
+void require_seed(CLI::Option* option);  // a whole number of 64 bits
+// A file or directory; an empty name would mean the current directory to some calls and nothing to others.
+void require_path(CLI::Option* option);
 void require_one_of(CLI::Option* option, std::vector<std::string> choices);
 
 // Parses the command line and runs the chosen subcommand. Returns the exit code (docs/exit-codes.md); an error is one line on

@@ -25,6 +25,7 @@ class Dataset {
   virtual Batch batch(std::span<const std::int64_t> indices, Device device) const = 0;
   // What throughput counts: positions of a sample (tokens of a text, 1 for an image).
   virtual std::int64_t positions_per_sample() const = 0;
+  virtual const char* unit() const { return "samples"; }  // what a position is called
 };
 
 // Samples of a text: inputs and targets i32 [samples, context].
@@ -34,6 +35,7 @@ class TextDataset final : public Dataset {
   std::int64_t size() const override { return samples_.size(); }
   Batch batch(std::span<const std::int64_t> indices, Device device) const override;
   std::int64_t positions_per_sample() const override { return samples_.context(); }
+  const char* unit() const override { return "tokens"; }
 
  private:
   TokenSamples samples_;

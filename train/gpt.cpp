@@ -9,6 +9,7 @@
 #include "train/cli.h"
 #include "train/gpt_cli.h"
 #include "train/gpt_files.h"
+#include "train/json_lines.h"
 #include "train/loss_curve.h"
 #include "train/run.h"
 #include "train/sample.h"
@@ -59,7 +60,7 @@ void run_evaluation(const GptEvalOptions& options) {
   const auto loss = [&](Tape& tape, const Batch& b) { return gpt.model().loss(tape, b.inputs, b.targets); };
   const Evaluation result = evaluate(loss, data, options.micro_batch, device);
   if (options.json) {
-    fmt::print("{}\n", nlohmann::json{{"loss", result.loss}, {"targets", result.targets}}.dump());
+    fmt::print("{}\n", nlohmann::json{{"loss", json_number(result.loss)}, {"targets", result.targets}}.dump());
   } else {
     fmt::print("loss {:.6f} over {} targets (perplexity {:.3f})\n", result.loss, result.targets, std::exp(result.loss));
   }

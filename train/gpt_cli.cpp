@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <limits>
 
 #include "core/rng.h"
 #include "train/checkpoint.h"
@@ -15,11 +16,11 @@ namespace {
 void add_model_options(CLI::App& app, GptModelOptions& o) {
   const char* group = "Model";
   require_at_least(app.add_option("--layers", o.layers, "Transformer blocks [4]")->group(group), 1);
-  require_at_least(app.add_option("--heads", o.heads, "Attention heads [4]")->group(group), 1);
+  require_at_least(app.add_option("--heads", o.heads, "Attention heads [4]")->group(group), 1, std::numeric_limits<int>::max());
   require_at_least(app.add_option("--width", o.width, "Embedding width [128]")->group(group), 1);
   require_at_least(app.add_option("--context", o.context, "Tokens a sample [64]")->group(group), 1);
   require_at_least(app.add_option("--vocabulary,--vocab", o.vocabulary, "Tokens of the model [256: bytes]")->group(group), 1);
-  require_finite(app.add_option("--dropout", o.dropout, "Dropout probability")->capture_default_str()->group(group), 0, 0.999);
+  require_finite(app.add_option("--dropout", o.dropout, "Dropout probability [0]")->group(group), 0, 0.999);
   app.add_flag("--recompute", o.recompute, "Keep only block inputs, compute the rest again in backward")->group(group);
 }
 
@@ -27,7 +28,9 @@ void add_source_options(CLI::App& app, GptSource& source) {
   CLI::Option* checkpoint = app.add_option("--checkpoint", source.checkpoint, "Run or checkpoint directory");
   CLI::Option* weights = app.add_option("--weights", source.weights, "GPT-2 weights (safetensors, Hugging Face names)");
   CLI::Option* heads = app.add_option("--heads", source.heads, "Attention heads of --weights");
-  require_at_least(heads, 1);
+  require_path(checkpoint);
+  require_path(weights);
+  require_at_least(heads, 1, std::numeric_limits<int>::max());
   checkpoint->excludes(weights);
   weights->needs(heads);
   heads->needs(weights);
@@ -57,7 +60,7 @@ nn::GptConfig config_of_file(const GptTrainOptions& options) {
   require_agreement("--vocabulary", given.vocabulary, config.vocabulary, source);
   if (given.context && *given.context > config.context)
     fail(ErrorKind::bad_data, "--context {} is beyond {}, which has {} positions", *given.context, source, config.context);
-  config.dropout = given.dropout;
+  config.dropout = given.dropout.value_or(config.dropout);
   config.recompute = given.recompute;
   return config;
 }
@@ -66,20 +69,21 @@ nn::GptConfig config_of_file(const GptTrainOptions& options) {
 
 CLI::App* add_gpt_train(CLI::App& app, GptTrainOptions& o) {
   CLI::App* train = app.add_subcommand("train", "Train on a text file");
-  train->add_option("--text", o.text, "Text to learn; its bytes are the tokens")->required()->group("Run");
+  require_path(train->add_option("--text", o.text, "Text to learn; its bytes are the tokens")->required()->group("Run"));
   require_at_least(train->add_option("--steps", o.run.steps, "Updates of the whole run")->required()->group("Run"), 1);
   require_finite(train->add_option("--validation-fraction", o.validation_fraction, "Share of the text, at its end, kept for validation")->capture_default_str()->group("Run"), 0, 0.999);
-  train->add_option("--weights", o.weights, "Start from GPT-2 weights (safetensors, Hugging Face names)")->group("Model");
+  require_path(train->add_option("--weights", o.weights, "Start from GPT-2 weights (safetensors, Hugging Face names)")->group("Model"));
   add_model_options(*train, o.model);
   add_training_options(*train, o.run);
   train->get_option("--resume")->excludes(train->get_option("--weights"));
+  train->get_option("--evaluate-every")->needs(train->get_option("--validation-fraction"));
   return train;
 }
 
 CLI::App* add_gpt_eval(CLI::App& app, GptEvalOptions& o) {
   CLI::App* eval = app.add_subcommand("eval", "Mean loss over all sequential samples of a text");
   add_source_options(*eval, o.source);
-  eval->add_option("--text", o.text, "Text to evaluate on")->required();
+  require_path(eval->add_option("--text", o.text, "Text to evaluate on")->required());
   require_at_least(eval->add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->capture_default_str(), 1);
   eval->add_flag("--json", o.json, R"(Print {"loss": …, "targets": …})");
   add_device_options(*eval, o.device, o.threads);
@@ -93,7 +97,7 @@ CLI::App* add_gpt_sample(CLI::App& app, GptSampleOptions& o) {
   require_at_least(sample->add_option("--tokens", o.sampling.tokens, "Tokens to generate")->capture_default_str(), 0);
   require_finite(sample->add_option("--temperature", o.sampling.temperature, "0: always the most likely token")->capture_default_str(), 0);
   require_at_least(sample->add_option("--top-k", o.sampling.top_k, "Choose among the k most likely tokens; 0: all")->capture_default_str(), 0);
-  sample->add_option("--seed", o.sampling.seed, "Seed of the choices")->capture_default_str();
+  require_seed(sample->add_option("--seed", o.sampling.seed, "Seed of the choices")->capture_default_str());
   add_device_options(*sample, o.device, o.threads);
   return sample;
 }
@@ -101,9 +105,9 @@ CLI::App* add_gpt_sample(CLI::App& app, GptSampleOptions& o) {
 CLI::App* add_gpt_verify(CLI::App& app, GptVerifyOptions& o) {
   CLI::App* verify = app.add_subcommand("verify", "Show that splitting a window into micro-batches changes nothing");
   verify->add_option("--splits", o.splits, "Splits of one window, MICROxACCUMULATION each")->capture_default_str();
-  verify->add_option("--text", o.text, "Take the samples from this text [random tokens]");
+  require_path(verify->add_option("--text", o.text, "Take the samples from this text [random tokens]"));
   verify->add_flag("--equal-targets", o.equal_targets, "Do not mask targets (by default micro-batches get unequal counts)");
-  verify->add_option("--seed", o.seed, "Seed of weights, random tokens and dropout")->capture_default_str();
+  require_seed(verify->add_option("--seed", o.seed, "Seed of weights, random tokens and dropout")->capture_default_str());
   add_model_options(*verify, o.model);
   add_device_options(*verify, o.device, o.threads);
   return verify;
@@ -111,7 +115,7 @@ CLI::App* add_gpt_verify(CLI::App& app, GptVerifyOptions& o) {
 
 CLI::App* add_plot(CLI::App& app, std::string& metrics) {
   CLI::App* plot = app.add_subcommand("plot", "Draw the loss curve of a run in the terminal");
-  plot->add_option("metrics", metrics, "A run's metrics.jsonl")->required();
+  require_path(plot->add_option("metrics", metrics, "A run's metrics.jsonl")->required());
   return plot;
 }
 
@@ -122,7 +126,7 @@ nn::GptConfig gpt_config(const GptModelOptions& o) {
                        .layers = o.layers.value_or(defaults.layers),
                        .heads = o.heads.value_or(defaults.heads),
                        .width = o.width.value_or(defaults.width),
-                       .dropout = o.dropout,
+                       .dropout = o.dropout.value_or(0.0f),
                        .recompute = o.recompute};
   config.validate();
   return config;
@@ -135,7 +139,8 @@ GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options) {
   const std::int64_t context = options.model.context.value_or(config.context);
   const TokenFile::Split parts = text.split(options.validation_fraction);
   GptData data{.model = config, .train = TextDataset(TokenSamples(parts.train, context, text.name())), .validation = std::nullopt};
-  if (!parts.validation.empty()) data.validation.emplace(TokenSamples(parts.validation, context, text.name() + " (validation part)"));
+  // Even if no byte is left for it, which is an error then and not a run without validation.
+  if (options.validation_fraction > 0) data.validation.emplace(TokenSamples(parts.validation, context, text.name() + " (validation part)"));
   return data;
 }
 

@@ -19,7 +19,7 @@ namespace accrue::train {
 struct GptModelOptions {
   std::optional<std::int64_t> layers, width, context, vocabulary;
   std::optional<int> heads;
-  float dropout = 0;
+  std::optional<float> dropout;
   bool recompute = false;
 };
 

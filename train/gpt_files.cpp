@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "train/checkpoint.h"
+#include "train/json_value.h"
 #include "train/safetensors.h"
 #include "train/weights_file.h"
 
@@ -20,11 +21,8 @@ constexpr std::string_view prefix = "transformer.";
 
 template <class T>
 T value_of(const nlohmann::json& json, const char* key, const fs::path& file) {
-  try {
-    return json.at(key).get<T>();
-  } catch (const nlohmann::json::exception&) {
-    fail(ErrorKind::bad_data, "{}: '{}' is missing or not a number; is this the config.json of a GPT-2?", file.string(), key);
-  }
+  if (const std::optional<T> value = json_value<T>(json, key)) return *value;
+  fail(ErrorKind::bad_data, "{}: '{}' is missing or not such a number; is this the config.json of a GPT-2?", file.string(), key);
 }
 
 bool has_prefix(const SafetensorsFile& file) { return file.find("transformer.wte.weight") != nullptr; }

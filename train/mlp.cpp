@@ -6,6 +6,7 @@
 
 #include "train/checkpoint.h"
 #include "train/cli.h"
+#include "train/json_lines.h"
 #include "train/mlp_cli.h"
 #include "train/run.h"
 
@@ -18,6 +19,13 @@ nn::Loss classification_loss(const nn::Mlp& model, Tape& tape, const Batch& batc
   return nn::cross_entropy(tape, model.forward(tape, batch.inputs), batch.targets);
 }
 
+ImageDataset test_images(const std::string& folder, const MlpConfig& config) {
+  ImageDataset test(load_labelled_images(folder, "t10k"), config.moments);
+  if (test.pixels() != config.widths.front())
+    fail(ErrorKind::bad_data, "{}: test images of {} pixels, but the model takes {}", folder, test.pixels(), config.widths.front());
+  return test;
+}
+
 void run_training(MlpTrainOptions& options) {
   const Device device = use_device(options.run.device, options.run.threads);
   const BatchPlan batch = batch_plan(options.run, 128);
@@ -25,10 +33,10 @@ void run_training(MlpTrainOptions& options) {
   LabelledImages images = load_labelled_images(options.data, "train");
   const MlpConfig config = mlp_config(options, images);
   const ImageDataset data(std::move(images), config.moments);
-  const ImageDataset test(load_labelled_images(options.data, "t10k"), config.moments);
+  const ImageDataset test = test_images(options.data, config);
   options.run.steps = updates_of_epochs(options.epochs, data.size(), batch, trainer_options(options.run, batch).partial);
 
-  nn::Mlp model(config.widths, options.dropout);
+  nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
   nn::initialize(model, parameters, options.run.seed, device);
 
@@ -59,15 +67,13 @@ void run_evaluation(const MlpEvalOptions& options) {
   nn::initialize(model, parameters, 0, device);
   load_weights(checkpoint, parameters);
 
-  const ImageDataset test(load_labelled_images(options.data, "t10k"), config.moments);
-  if (test.pixels() != config.widths.front())
-    fail(ErrorKind::bad_data, "{}: images of {} pixels, but the model takes {}", options.data, test.pixels(), config.widths.front());
+  const ImageDataset test = test_images(options.data, config);
   const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
   const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
   const Evaluation result = evaluate(loss, test, options.micro_batch, device);
   const double correct = accuracy(logits, test, options.micro_batch, device);
   if (options.json) {
-    fmt::print("{}\n", nlohmann::json{{"accuracy", correct}, {"loss", result.loss}, {"targets", result.targets}}.dump());
+    fmt::print("{}\n", nlohmann::json{{"accuracy", correct}, {"loss", json_number(result.loss)}, {"targets", result.targets}}.dump());
   } else {
     fmt::print("test accuracy {:.2f} %, loss {:.6f} over {} images\n", 100 * correct, result.loss, result.targets);
   }

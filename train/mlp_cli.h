@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,7 @@ struct MlpTrainOptions {
   std::string data;
   std::vector<std::int64_t> hidden = {512, 512};
   std::int64_t epochs = 5;
-  float dropout = 0;
+  std::optional<float> dropout;
 };
 
 struct MlpEvalOptions {

@@ -42,7 +42,7 @@ Run::Run(const TrainingOptions& options, const std::string& program, nlohmann::j
                 .dataset_size = data.size()},
       config_(std::move(config)),
       batch_(batch),
-      unit_(data.positions_per_sample() > 1 ? "tokens" : "samples"),
+      unit_(data.unit()),
       progress_(stdout, options.log_every) {
   const fs::path out = options.out;
   std::error_code error;

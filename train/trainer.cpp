@@ -48,7 +48,7 @@ void Trainer::run() {
   Allocator& allocator = Allocator::of(device_);
   allocator.reset_peak();
   std::int64_t empty_in_a_row = 0;
-  bool saved = false;
+  bool saved = accumulator_.counters().window > 0;  // a restored state is that of a checkpoint
   while (accumulator_.counters().update < options_.steps) {
     const auto begin = Clock::now();
     const WindowReport report = run_window(accumulator_.counters().window);

@@ -1,0 +1,234 @@
+// `gpt train --resume`: a run in pieces is the run in one go, or nothing happens at all.
+#include "tests/programs/programs.h"
+
+namespace accrue::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+class GptResume : public GptTest {
+ protected:
+  ProcessResult resume(std::string_view run, const Arguments& options) const {
+    return gpt(training(run, joined({"--resume"}, options)));
+  }
+  // What the log says of the mathematics, which unlike speed and memory must not depend on interruptions.
+  std::vector<nlohmann::json> mathematics(std::string_view run) const {
+    std::vector<nlohmann::json> objects = metrics(run);
+    for (nlohmann::json& object : objects) {
+      object.erase("tokens_per_second");
+      object.erase("peak_bytes");
+    }
+    return objects;
+  }
+  // A command that refuses to resume the run must leave every file of it as it was.
+  void expect_refused(std::string_view run, const Arguments& arguments, ErrorKind kind,
+                      const std::vector<std::string>& words) const {
+    SCOPED_TRACE(shown(arguments));
+    const auto before = snapshot(folder_ / run);
+    expect_error(gpt(arguments), kind, words);
+    EXPECT_TRUE(snapshot(folder_ / run) == before) << "the refused command changed the run's files";
+  }
+};
+
+TEST_F(GptResume, GivesTheBitsOfARunInOneGo) {
+  // 40 samples, 12 a window: the interruption falls into an epoch, and an epoch's end into the second half.
+  const Arguments options = {"--micro-batch", "4", "--accumulation", "3", "--learning-rate", "0.01", "--dropout", "0.1"};
+  train("whole", joined(options, {"--steps", "6"}));
+  train("parts", joined(options, {"--steps", "3"}));
+  const ProcessResult second = resume("parts", joined(options, {"--steps", "6"}));
+  expect_success(second);
+  EXPECT_THAT(second.out, ::testing::HasSubstr(fmt::format("Resuming {} at update 3 of 6", path("parts"))));
+  EXPECT_EQ(mathematics("parts"), mathematics("whole"));
+  for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json", "state.json"})
+    EXPECT_EQ(read_file(folder_ / "parts/latest" / file), read_file(folder_ / "whole/latest" / file)) << file;
+}
+
+TEST_F(GptResume, CutsTheLogBackToTheCheckpoint) {
+  train("whole", {"--steps", "4"});
+  train("run", {"--steps", "2"});
+  // As a killed run leaves it: updates after the checkpoint, the last line half written.
+  const std::string log = read_file(path("run/metrics.jsonl"));
+  write_file(path("run/metrics.jsonl"), log + R"({"update": 3, "loss": 1.0})" + "\n" + R"({"update": 4, "lo)");
+  expect_success(resume("run", {"--steps", "4"}));
+  EXPECT_EQ(mathematics("run"), mathematics("whole"));
+}
+
+TEST_F(GptResume, KeepsEarlierCheckpointsAndResumesTheNewest) {
+  train("run", {"--steps", "5", "--save-every", "2"});
+  for (const char* name : {"update-00000002", "update-00000004", "update-00000005"})
+    EXPECT_TRUE(fs::exists(folder_ / "run/checkpoints" / name / "state.json")) << name;
+  EXPECT_EQ(fs::read_symlink(folder_ / "run/latest"), "checkpoints/update-00000005");
+  EXPECT_THAT(resume("run", {"--steps", "6"}).out, ::testing::HasSubstr("at update 5 of 6"));
+}
+
+TEST_F(GptResume, WithAnotherMicroBatchSeesTheSameSamplesAndRandomNumbers) {
+  // The weights stand still, so that a loss tells which samples a window had, and which dropout masks.
+  const Arguments options = {"--global-batch", "12", "--learning-rate", "0", "--dropout", "0.3"};
+  train("whole", joined(options, {"--steps", "6", "--micro-batch", "4"}));
+  train("parts", joined(options, {"--steps", "3", "--micro-batch", "4"}));
+  expect_success(resume("parts", joined(options, {"--steps", "6", "--micro-batch", "2"})));
+  expect_close(losses("parts"), losses("whole"), rounding);
+  EXPECT_EQ(metrics("parts").at(2)["accumulation"], 3);
+  EXPECT_EQ(metrics("parts").at(3)["accumulation"], 2);  // the epoch's last 4 samples
+  EXPECT_EQ(metrics("parts").at(4)["accumulation"], 6);
+}
+
+TEST_F(GptResume, TakesTheModelFromTheCheckpointDropoutIncluded) {
+  const Arguments options = {"--learning-rate", "0.01"};
+  train("whole", joined(options, {"--steps", "4", "--dropout", "0.2"}));
+  train("parts", joined(options, {"--steps", "2", "--dropout", "0.2"}));
+  expect_success(resume("parts", joined(options, {"--steps", "4"})));
+  EXPECT_EQ(weights("parts"), weights("whole"));
+}
+
+TEST_F(GptResume, OfAFinishedRunChangesNothing) {
+  train("run", {"--steps", "3"});
+  const auto before = snapshot(folder_ / "run");
+  expect_success(resume("run", {"--steps", "3"}));
+  EXPECT_TRUE(snapshot(folder_ / "run") == before);
+}
+
+TEST_F(GptResume, RefusesSettingsThatWouldShowItOtherSamples) {
+  train("run", {"--steps", "2", "--micro-batch", "4"});
+  write_file(path("longer"), mixed_text(50 * context + 1));
+  struct Case {
+    Arguments options;
+    std::vector<std::string> words;
+  };
+  const std::vector<Case> cases = {
+      {{"--micro-batch", "4", "--seed", "5"}, {"--seed 0", "5"}},
+      {{"--micro-batch", "8"}, {"global batch of 4", "8"}},
+      {{"--micro-batch", "4", "--data-order", "sequential"}, {"--data-order shuffled", "sequential"}},
+      {{"--micro-batch", "4", "--partial-window", "carry"}, {"--partial-window step", "carry"}},
+      {{"--micro-batch", "4", "--validation-fraction", "0.5"}, {"number of training samples of 40", "20"}},
+      {{"--micro-batch", "4", "--context", "4"}, {"number of training samples of 40", "80"}},
+  };
+  for (const Case& c : cases) {
+    std::vector<std::string> words = c.words;
+    words.insert(words.end(), {"--resume", "use the same, or a new --out"});
+    expect_refused("run", training("run", joined({"--resume", "--steps", "4"}, c.options)), ErrorKind::usage, words);
+  }
+  expect_refused("run", {"train", "--text", path("longer"), "--out", path("run"), "--resume", "--steps", "4", "--micro-batch", "4"},
+                 ErrorKind::usage, {"number of training samples of 40", "50"});
+}
+
+TEST_F(GptResume, RefusesAnotherModelThanTheCheckpoints) {
+  train("run", {"--steps", "2"});
+  const std::vector<Arguments> others = {
+      {"--layers", "2"}, {"--heads", "4"}, {"--width", "32"}, {"--vocabulary", "300"}, {"--context", "16"}};
+  for (const Arguments& other : others)
+    expect_refused("run", training("run", joined({"--resume", "--steps", "4"}, other)), ErrorKind::bad_data,
+                   {fmt::format("{} {}", other[0], other[1]), path("run")});
+}
+
+TEST_F(GptResume, AnExistingRunIsNotOverwritten) {
+  train("run", {"--steps", "2"});
+  expect_refused("run", joined(training("run", {"--steps", "4"}), tiny_model()), ErrorKind::usage,
+                 {"already holds a run", "--resume"});
+}
+
+TEST_F(GptResume, WithoutACheckpointSaysThatThereIsNone) {
+  expect_error(resume("none", {"--steps", "4"}), ErrorKind::no_input, {path("none"), "no checkpoint"});
+  EXPECT_FALSE(fs::exists(folder_ / "none"));
+  fs::create_directory(folder_ / "empty");
+  expect_refused("empty", training("empty", {"--resume", "--steps", "4"}), ErrorKind::no_input, {"no checkpoint"});
+}
+
+TEST_F(GptResume, RefusesADamagedState) {
+  train("run", {"--steps", "2"});
+  const fs::path file = folder_ / "run/latest/state.json";
+  const nlohmann::json state = nlohmann::json::parse(read_file(file));
+  const auto with = [&](const char* key, const nlohmann::json& value) {
+    nlohmann::json changed = state;
+    changed[key] = value;
+    return changed.dump();
+  };
+  nlohmann::json without_window = state;
+  without_window.erase("window");
+  struct Case {
+    std::string content;
+    std::vector<std::string> words;
+  };
+  const std::vector<Case> cases = {
+      {"", {"not a JSON object"}},
+      {state.dump().substr(0, 40), {"not a JSON object"}},
+      {"[1, 2]", {"not a JSON object"}},
+      {std::string("\xff\xfe\0\0", 4), {"not a JSON object"}},
+      {without_window.dump(), {"'window' is missing"}},
+      {with("update", "two"), {"'update'", "wrong type"}},
+      {with("update", 2.5), {"'update'", "wrong type"}},
+      {with("window", std::uint64_t{1} << 63), {"'window'", "wrong type"}},
+      {with("seed", -1), {"'seed'", "wrong type"}},
+      {with("update", -1), {"counters contradict"}},
+      {with("update", 7), {"counters contradict"}},
+      {with("micro", -1), {"counters contradict"}},
+      {with("skipped_in_a_row", -1), {"counters contradict"}},
+      {with("format_version", 99), {"version 99"}},
+      {with("seed", "zero"), {"'seed'", "wrong type"}},
+      {with("loss_scale", 0), {"loss_scale"}},
+      {with("optimizer", 3), {"'optimizer'", "wrong type"}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.content);
+    write_file(file, c.content);
+    std::vector<std::string> words = c.words;
+    words.push_back("state.json");
+    expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, words);
+  }
+}
+
+TEST_F(GptResume, RefusesDamagedTensors) {
+  train("run", {"--steps", "2"});
+  for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
+    SCOPED_TRACE(name);
+    const fs::path file = folder_ / "run/latest" / name;
+    const std::string content = read_file(file);
+    for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{100}, content.size() / 2, content.size() - 1}) {
+      SCOPED_TRACE(size);
+      write_file(file, content.substr(0, size));
+      expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {name});
+    }
+    std::string renamed = content;
+    renamed.replace(renamed.find("wte.weight"), 3, "abc");
+    write_file(file, renamed);
+    expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {name, "wte.weight", "missing"});
+    fs::remove(file);
+    expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::no_input, {name});
+    write_file(file, content);
+  }
+  expect_success(resume("run", {"--steps", "4"}));
+}
+
+TEST_F(GptResume, RefusesTensorsOfAnotherShape) {
+  train("run", {"--steps", "2"});
+  expect_success(gpt(training("wide", {"--steps", "2", "--layers", "1", "--heads", "2", "--width", "32", "--context", "8"})));
+  for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
+    const std::string own = read_file(folder_ / "run/latest" / name);
+    write_file(folder_ / "run/latest" / name, read_file(folder_ / "wide/latest" / name));
+    expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data,
+                   {name, "has shape [256, 32], but the model needs [256, 16]", "another model"});
+    write_file(folder_ / "run/latest" / name, own);
+  }
+}
+
+TEST_F(GptResume, RefusesADamagedConfiguration) {
+  train("run", {"--steps", "2"});
+  const fs::path file = folder_ / "run/latest/config.json";
+  const nlohmann::json config = nlohmann::json::parse(read_file(file));
+  for (const char* key : {"vocab_size", "n_positions", "n_layer", "n_head", "n_embd", "resid_pdrop"}) {
+    for (const nlohmann::json& value : {nlohmann::json(-1), nlohmann::json(1.5), nlohmann::json("x"), nlohmann::json(nullptr)}) {
+      SCOPED_TRACE(fmt::format("{} {}", key, value.dump()));
+      nlohmann::json changed = config;
+      changed[key] = value;
+      write_file(file, changed.dump());
+      expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {"config.json"});
+    }
+  }
+  nlohmann::json huge = config;
+  huge["n_layer"] = std::int64_t{1} << 60;
+  write_file(file, huge.dump());
+  expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {"config.json"});
+}
+
+}  // namespace
+}  // namespace accrue::testing
