@@ -12,9 +12,7 @@ namespace {
 
 constexpr std::int64_t parameters = 124'475'904;  // GPT-2 124M with padded slices
 
-Tensor zeros(DType dtype = DType::f32) {
-  return Tensor::zeros({parameters}, dtype);
-}
+Tensor zeros(DType dtype = DType::f32) { return Tensor::zeros({parameters}, dtype); }
 
 Tensor applied_state() {
   const Tensor state = make_step_state(Device::cpu());

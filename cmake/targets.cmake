@@ -1,5 +1,5 @@
 # accrue_library(NAME LINKS targets… PRIVATE_LINKS targets…): the static library of one folder, accrue::NAME.
-# Every *.cpp of the folder (and kernels/cpu) belongs to it; programs' main files are listed as programs instead.
+# Every *.cpp of the folder (and of its cpu/) belongs to it; programs' main files are listed as programs instead.
 set(ACCRUE_PROGRAM_SOURCES ${PROJECT_SOURCE_DIR}/train/gpt.cpp ${PROJECT_SOURCE_DIR}/train/mlp.cpp)
 set(ACCRUE_INSTALL_INCLUDEDIR include/accrue)  # below the prefix; an include says "core/tensor.h", as in the sources
 set(ACCRUE_LIBRARIES "")                       # in the order of their declaration
@@ -7,31 +7,20 @@ set(ACCRUE_LIBRARIES "")                       # in the order of their declarati
 function(accrue_library name)
   cmake_parse_arguments(ARG "" "" "LINKS;PRIVATE_LINKS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/${name}/cpu/*.cpp)
-  foreach(program IN LISTS ACCRUE_PROGRAM_SOURCES)
-    list(REMOVE_ITEM sources ${program})
-  endforeach()
-  if(sources)
-    add_library(accrue_${name} STATIC ${sources})
-    set(public PUBLIC)
-    target_link_libraries(accrue_${name} PRIVATE ${ARG_PRIVATE_LINKS} $<BUILD_INTERFACE:accrue_compile_options>)
-  else()  # headers only
-    add_library(accrue_${name} INTERFACE)
-    set(public INTERFACE)
-  endif()
+  list(REMOVE_ITEM sources ${ACCRUE_PROGRAM_SOURCES})
+  add_library(accrue_${name} STATIC ${sources})
   add_library(accrue::${name} ALIAS accrue_${name})
   set_target_properties(accrue_${name} PROPERTIES EXPORT_NAME ${name})
-  target_compile_features(accrue_${name} ${public} cxx_std_20)
-  target_include_directories(accrue_${name} ${public} $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}>
-                                                      $<INSTALL_INTERFACE:${ACCRUE_INSTALL_INCLUDEDIR}>)
-  target_link_libraries(accrue_${name} ${public} ${ARG_LINKS})
+  target_compile_features(accrue_${name} PUBLIC cxx_std_20)
+  target_include_directories(accrue_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}>
+                                                   $<INSTALL_INTERFACE:${ACCRUE_INSTALL_INCLUDEDIR}>)
+  target_link_libraries(accrue_${name} PUBLIC ${ARG_LINKS}
+                                       PRIVATE ${ARG_PRIVATE_LINKS} $<BUILD_INTERFACE:accrue_compile_options>)
   set(ACCRUE_LIBRARIES ${ACCRUE_LIBRARIES} accrue_${name} PARENT_SCOPE)
 endfunction()
 
 # accrue_program(NAME SOURCE): a program in bin/, with the option parser and the whole library.
 function(accrue_program name source)
-  if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
-    return()
-  endif()
   add_executable(${name} ${source})
   target_link_libraries(${name} PRIVATE accrue::train CLI11::CLI11 accrue_compile_options)
 endfunction()

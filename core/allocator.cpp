@@ -47,7 +47,7 @@ void add_usage(MemoryStats::Usage& usage, std::size_t bytes) {
 }  // namespace
 
 std::string_view name_of(Category category) {
-  static constexpr std::array<std::string_view, category_count> names = {"parameters", "gradients", "optimizer",
+  static constexpr std::array<std::string_view, category_count> names = {"parameters",  "gradients", "optimizer",
                                                                          "activations", "workspace", "data"};
   return names[static_cast<std::size_t>(category)];
 }
@@ -63,8 +63,8 @@ struct Allocator::State {
   using Blocks = std::map<char*, Block>;
 
   mutable std::mutex mutex;
-  Blocks blocks;                                  // every block of every segment, by address
-  std::set<std::pair<std::size_t, char*>> free;   // the unused ones by size, then address
+  Blocks blocks;                                 // every block of every segment, by address
+  std::set<std::pair<std::size_t, char*>> free;  // the unused ones by size, then address
   MemoryStats stats;
   std::size_t limit = 0;
 

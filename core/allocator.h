@@ -42,8 +42,8 @@ class DeviceMemory {
   virtual void copy_to_host(void* destination, const void* source, std::size_t bytes) = 0;
 };
 
-// Best fit over large segments, blocks split and coalesced, ties by address: the same sequence of requests from the same
-// state gets the same addresses. Thread-safe.
+// Best fit over large segments, blocks split and coalesced, ties by address: the same sequence of requests from the
+// same state gets the same addresses. Thread-safe.
 class Allocator {
  public:
   static constexpr std::size_t alignment = 64;

@@ -100,7 +100,8 @@ decltype(auto) dispatch_float(DType dtype, std::string_view what, Function&& fun
     case DType::bf16:
       return std::forward<Function>(function)(bf16{});
     default:
-      fail(ErrorKind::internal, "{}: needs a floating-point dtype (f32, f16 or bf16), but got {}", what, name_of(dtype));
+      fail(ErrorKind::internal, "{}: needs a floating-point dtype (f32, f16 or bf16), but got {}", what,
+           name_of(dtype));
   }
 }
 

@@ -13,7 +13,8 @@ constexpr std::int64_t slice_alignment = Allocator::alignment / sizeof(float);
 std::int64_t padded(std::int64_t count) { return (count + slice_alignment - 1) / slice_alignment * slice_alignment; }
 
 // Element e of parameter p draws from counter {e, 0, p, ~0}: ~0 is a site that no dropout has.
-std::vector<float> initial_values(const Initializer& initializer, std::int64_t count, std::uint64_t seed, std::uint32_t index) {
+std::vector<float> initial_values(const Initializer& initializer, std::int64_t count, std::uint64_t seed,
+                                  std::uint32_t index) {
   std::vector<float> values(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < count; ++i) {
     auto& value = values[static_cast<std::size_t>(i)];
@@ -26,7 +27,8 @@ std::vector<float> initial_values(const Initializer& initializer, std::int64_t c
         break;
       case Initializer::Kind::normal:
       case Initializer::Kind::uniform: {
-        const Philox4 random = philox4x32({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32), index, ~0u}, seed);
+        const Philox4 random =
+            philox4x32({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32), index, ~0u}, seed);
         value = initializer.scale * (initializer.kind == Initializer::Kind::normal ? normal(random[0], random[1])
                                                                                    : 2 * uniform(random[0]) - 1);
         break;
@@ -99,7 +101,8 @@ void ParameterStore::allocate(Device device, std::uint64_t seed, DType compute) 
 }
 
 Parameter ParameterStore::find(std::string_view name) const {
-  const auto found = std::find_if(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name() == name; });
+  const auto found =
+      std::find_if(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name() == name; });
   return found == parameters_.end() ? Parameter() : *found;
 }
 
@@ -113,13 +116,14 @@ std::vector<ParameterGroup> ParameterStore::groups() const {
   check(allocated(), "ParameterStore: groups() before allocate()");
   std::vector<ParameterGroup> groups;
   if (decay_count_ > 0) groups.push_back({.offset = 0, .count = decay_count_, .decay = true});
-  if (total_count_ > decay_count_) groups.push_back({.offset = decay_count_, .count = total_count_ - decay_count_, .decay = false});
+  if (total_count_ > decay_count_)
+    groups.push_back({.offset = decay_count_, .count = total_count_ - decay_count_, .decay = false});
   return groups;
 }
 
 Tensor ParameterStore::slice(const Tensor& flat, const Parameter& parameter) const {
-  check(flat.numel() == total_count_, "ParameterStore: a flat buffer has {} elements, but this one has {}", total_count_,
-        flat.numel());
+  check(flat.numel() == total_count_, "ParameterStore: a flat buffer has {} elements, but this one has {}",
+        total_count_, flat.numel());
   return flat.view(parameter.shape(), parameter.state_->offset);
 }
 

@@ -65,8 +65,8 @@ struct ParameterGroup {
 };
 
 // Collects parameters, then lays them out in flat buffers: compute values, f32 master values, f32 gradients. Decaying
-// parameters come first, so that each group is one run; slices start at 64-byte boundaries, and the padding between them
-// stays zero in every buffer.
+// parameters come first, so that each group is one run; slices start at 64-byte boundaries, and the padding between
+// them stays zero in every buffer.
 class ParameterStore {
  public:
   ParameterStore() = default;

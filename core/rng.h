@@ -1,6 +1,6 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
-// SC 2011). A number is a pure function of its key and counter, so the same mask comes out under any split of a window,
-// any recomputation, retry or resume, on any device and number of threads.
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2,
+// 3", SC 2011). A number is a pure function of its key and counter, so the same mask comes out under any split of a
+// window, any recomputation, retry or resume, on any device and number of threads.
 #pragma once
 
 #include <array>
@@ -28,7 +28,8 @@ inline Philox4 philox4x32(Philox4 counter, std::uint64_t key) {
 // Uniform in [0, 1): the upper 24 bits, each value exactly representable.
 inline float uniform(std::uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
 
-// Standard normal by Box-Muller from two words (in double: initial weights should not depend on a libm's float routines).
+// Standard normal by Box-Muller from two words (in double: initial weights should not depend on a libm's float
+// routines).
 inline float normal(std::uint32_t bits0, std::uint32_t bits1) {
   constexpr double two_pi = 6.283185307179586;
   const double radius_uniform = (static_cast<double>(bits0) + 1.0) * 0x1p-32;  // (0, 1]: the logarithm is finite
@@ -43,7 +44,8 @@ struct RandomKey {
   std::uint32_t first_sample = 0;  // index in the window of the micro-batch's sample 0
 };
 
-inline Philox4 sample_random(const RandomKey& key, std::uint32_t site, std::uint32_t sample, std::uint32_t element_quad) {
+inline Philox4 sample_random(const RandomKey& key, std::uint32_t site, std::uint32_t sample,
+                             std::uint32_t element_quad) {
   return philox4x32({element_quad, key.first_sample + sample, key.window, site}, key.seed);
 }
 

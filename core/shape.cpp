@@ -7,7 +7,8 @@
 namespace accrue {
 
 Shape::Shape(std::span<const std::int64_t> extents) : rank_(static_cast<int>(extents.size())) {
-  check(extents.size() <= static_cast<std::size_t>(max_rank), "Shape: at most {} axes, but got {}", max_rank, extents.size());
+  check(extents.size() <= static_cast<std::size_t>(max_rank), "Shape: at most {} axes, but got {}", max_rank,
+        extents.size());
   std::copy(extents.begin(), extents.end(), extents_.begin());
   for (std::int64_t extent : extents) {
     check(extent >= 0, "Shape: extents must not be negative, but got {}", *this);

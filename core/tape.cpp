@@ -40,7 +40,8 @@ void Tape::contribute(const Node& x, const Tensor& gradient,
   if (const auto outer = delegated_.find(x.id); outer != delegated_.end())
     return outer->second->contribute(x, gradient, add);
   if (!needs_grad(x)) return;
-  check(gradient.shape() == x.shape, "Tape: a gradient of shape {} for a tensor of shape {}", gradient.shape(), x.shape);
+  check(gradient.shape() == x.shape, "Tape: a gradient of shape {} for a tensor of shape {}", gradient.shape(),
+        x.shape);
   if (Tensor& mine = grads_[x.id]; !mine.defined()) {
     mine = gradient;
   } else {
@@ -73,7 +74,8 @@ void Tape::delegate_grad(const Node& x, Tape& outer) {
 void Tape::backward(const Node& loss) {
   check(recording_, "Tape: an inference tape has nothing to unwind");
   root_ = loss.id;
-  check(wanted_.contains(root_), "Tape: backward() needs the output of a recorded loss, but this tensor is not on the tape");
+  check(wanted_.contains(root_),
+        "Tape: backward() needs the output of a recorded loss, but this tensor is not on the tape");
   backward();
 }
 

@@ -16,14 +16,15 @@ namespace accrue {
 
 // What the operations of one micro-batch need to know about the window they belong to.
 struct MicroBatchContext {
-  RandomKey random;         // seed, window and the index in the window of this micro-batch's first sample
-  bool training = true;     // dropout is active
-  bool mean_loss = false;   // the loss's gradient is of the micro-batch's mean instead of its sum (contract 2's option)
-  Tensor loss_scale;        // f32 [1] on the device, or undefined for 1; the loss kernel multiplies its gradient by it
+  RandomKey random;        // seed, window and the index in the window of this micro-batch's first sample
+  bool training = true;    // dropout is active
+  bool mean_loss = false;  // the loss's gradient is of the micro-batch's mean instead of its sum (contract 2's option)
+  Tensor loss_scale;       // f32 [1] on the device, or undefined for 1; the loss kernel multiplies its gradient by it
 };
 
-// A tensor as the tape knows it: its identity and what a gradient for it must look like, without its bytes. Closures capture
-// nodes of the tensors whose values they do not need, so that those values can be freed before the backward pass.
+// A tensor as the tape knows it: its identity and what a gradient for it must look like, without its bytes. Closures
+// capture nodes of the tensors whose values they do not need, so that those values can be freed before the backward
+// pass.
 struct Node {
   std::uint64_t id = 0;
   Shape shape;
@@ -38,8 +39,8 @@ struct Node {
 };
 
 // Operations record themselves while the forward pass runs; backward() unwinds them. The tape owns the gradients of
-// activations: each is allocated at its first use, released once the operation that produced its tensor has been unwound,
-// and so are the tensors which that operation's closure saved.
+// activations: each is allocated at its first use, released once the operation that produced its tensor has been
+// unwound, and so are the tensors which that operation's closure saved.
 class Tape {
  public:
   using Backward = std::function<void(Tape&)>;
@@ -56,17 +57,20 @@ class Tape {
 
   // `output`'s gradient is what `backward` reads (grad(output)); if nobody wrote it, `backward` is skipped.
   void record(std::string_view name, const Node& output, Backward backward);
-  // Whether a gradient with respect to x is wanted: x came out of a recorded operation, or was declared by require_grad.
+  // Whether a gradient with respect to x is wanted: x came out of a recorded operation, or was declared by
+  // require_grad.
   bool needs_grad(const Node& x) const;
   void require_grad(const Node& x);
 
   // Where to put a contribution to x's gradient; a slot with no tensor if none is wanted. The first contribution
   // overwrites, later ones accumulate; a buffer that others share is copied before it is accumulated into. Use a slot
-  // before asking for the next one: if both are of the same tensor, the second contribution must find the first written.
+  // before asking for the next one: if both are of the same tensor, the second contribution must find the first
+  // written.
   GradSlot grad_slot(const Node& x);
   // Offers a finished tensor as a contribution to x's gradient: taken over without a copy when it is the first one.
   // Otherwise it is added by `add(slot, gradient)`.
-  void contribute(const Node& x, const Tensor& gradient, const std::function<void(const GradSlot&, const Tensor&)>& add);
+  void contribute(const Node& x, const Tensor& gradient,
+                  const std::function<void(const GradSlot&, const Tensor&)>& add);
   bool has_grad(const Node& y) const;
   // The gradient of y; throws if there is none.
   Tensor grad(const Node& y) const;

@@ -33,8 +33,8 @@ class Storage {
   Device device_;
 };
 
-// A handle: copying it shares the bytes and the node id. Every newly made tensor, and every view, gets an id of its own;
-// the tape keys gradients by it (a view at offset 0 has its base's pointer, so pointers cannot be keys).
+// A handle: copying it shares the bytes and the node id. Every newly made tensor, and every view, gets an id of its
+// own; the tape keys gradients by it (a view at offset 0 has its base's pointer, so pointers cannot be keys).
 class Tensor {
  public:
   Tensor() = default;  // undefined: "no tensor here"

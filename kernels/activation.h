@@ -5,8 +5,8 @@
 
 namespace accrue::kernels {
 
-// gelu: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), the tanh form of Hendrycks & Gimpel, arXiv:1606.08415, as in GPT-2.
-// relu: max(x, 0), its derivative at 0 being 0; a NaN stays NaN in both.
+// gelu: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), the tanh form of Hendrycks & Gimpel, arXiv:1606.08415, as in
+// GPT-2. relu: max(x, 0), its derivative at 0 being 0; a NaN stays NaN in both.
 enum class Activation { gelu, relu };
 
 // y = f(x), any shape; y may be x.

@@ -119,9 +119,7 @@ HWY_EXPORT(relu_backward_range);
 
 namespace {
 // A few microseconds of work: several times what waking a thread costs.
-constexpr std::int64_t grain_of(Activation kind) {
-  return kind == Activation::gelu ? 8192 : 16384;
-}
+constexpr std::int64_t grain_of(Activation kind) { return kind == Activation::gelu ? 8192 : 16384; }
 }  // namespace
 
 void activation_forward(const ActivationForward& op) {

@@ -6,13 +6,14 @@
 namespace accrue::kernels {
 
 // AdamW (Kingma & Ba, arXiv:1412.6980; decoupled decay: Loshchilov & Hutter, arXiv:1711.05101), one pass. With
-// g = gradient * state.factor, t = state.update + 1, lr = state.learning_rate, and where state.apply != 0 (else nothing is
-// written, not one bit):
+// g = gradient * state.factor, t = state.update + 1, lr = state.learning_rate, and where state.apply != 0 (else nothing
+// is written, not one bit):
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 //   master = master * (1 - lr * weight_decay) - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 //   compute = master, rounded to its dtype (compute may be undefined)
 // master, m, v, gradient: f32 of one shape. The bias corrections are computed in f64.
-// 15 FLOP/element | bytes: 16 read + 12 written (+ 2 for a half compute copy) per element | memory-bound | deterministic
+// 15 FLOP/element | bytes: 16 read + 12 written (+ 2 for a half compute copy) per element | memory-bound |
+// deterministic
 struct AdamW {
   Tensor master, m, v;
   Tensor compute;

@@ -60,18 +60,10 @@ void update(const AdamWPart<T>& part, const AdamWStep& s) {
   });
 }
 
-void update_only(const AdamWPart<float>& part, const AdamWStep& s) {
-  update<float, false>(part, s);
-}
-void update_f32(const AdamWPart<float>& part, const AdamWStep& s) {
-  update<float, true>(part, s);
-}
-void update_f16(const AdamWPart<f16>& part, const AdamWStep& s) {
-  update<f16, true>(part, s);
-}
-void update_bf16(const AdamWPart<bf16>& part, const AdamWStep& s) {
-  update<bf16, true>(part, s);
-}
+void update_only(const AdamWPart<float>& part, const AdamWStep& s) { update<float, false>(part, s); }
+void update_f32(const AdamWPart<float>& part, const AdamWStep& s) { update<float, true>(part, s); }
+void update_f16(const AdamWPart<f16>& part, const AdamWStep& s) { update<f16, true>(part, s); }
+void update_bf16(const AdamWPart<bf16>& part, const AdamWStep& s) { update<bf16, true>(part, s); }
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

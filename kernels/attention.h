@@ -9,9 +9,9 @@
 namespace accrue::kernels {
 
 // qkv [B, T, 3*C] holds query, key and value side by side, each [heads, C / heads] (the layout of GPT-2's c_attn).
-// y [B, T, C] = softmax(scale * Q K^T + causal mask) V per head; logsumexp f32 [B, heads, T] of the scaled scores is kept for
-// the backward. Online softmax over tiles of keys (Milakov & Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135).
-// dropout p > 0: probability (h, q, k) is kept and divided by 1 - p when uniform(word k % 4 of
+// y [B, T, C] = softmax(scale * Q K^T + causal mask) V per head; logsumexp f32 [B, heads, T] of the scaled scores is
+// kept for the backward. Online softmax over tiles of keys (Milakov & Gimelshein, arXiv:1805.02867; Dao et al.,
+// arXiv:2205.14135). dropout p > 0: probability (h, q, k) is kept and divided by 1 - p when uniform(word k % 4 of
 // sample_random(key, site, sample, ((h * T + q) * Tp + k) / 4)) >= p, with Tp = T rounded up to 4 (contract 21);
 // logsumexp is of the scores without dropout.
 // 4*B*T^2*C FLOP / 2 for the causal half | bytes: 4*B*T*C*sizeof(T) | deterministic
@@ -25,9 +25,9 @@ struct AttentionForward {
   std::uint32_t site = 0;
 };
 
-// dqkv = gradient of qkv given dy; the probabilities are computed again from qkv and logsumexp. dqkv is written whole (not
-// accumulated): qkv is the output of one linear layer and nothing else reads it.
-// 10*B*T^2*C FLOP / 2 for the causal half | bytes: 9*B*T*C*sizeof(T) | deterministic
+// dqkv = gradient of qkv given dy; the probabilities are computed again from qkv and logsumexp. dqkv is written whole
+// (not accumulated): qkv is the output of one linear layer and nothing else reads it. 10*B*T^2*C FLOP / 2 for the
+// causal half | bytes: 9*B*T*C*sizeof(T) | deterministic
 struct AttentionBackward {
   Tensor dqkv;
   Tensor dy;

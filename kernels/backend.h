@@ -24,7 +24,8 @@ struct Operand {
 
 // Each throws an internal error of the form "<op>: <operand> must …, but …".
 void require_defined(std::string_view op, std::initializer_list<Operand> operands);
-void require_same_device(std::string_view op, std::initializer_list<Operand> operands);  // undefined operands are passed over
+void require_same_device(std::string_view op,
+                         std::initializer_list<Operand> operands);  // undefined operands are passed over
 void require_shape(std::string_view op, const Operand& operand, const Shape& expected, std::string_view reason);
 void require_dtype(std::string_view op, const Operand& operand, DType expected);
 void require_float(std::string_view op, const Operand& operand);

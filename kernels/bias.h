@@ -14,8 +14,8 @@ struct BiasForward {
 };
 
 // dbias[c] (+)= sum over rows of dy[row, c]; dbias is f32 [cols].
-// 1 FLOP/element | bytes: rows*cols*sizeof(T) + 4*cols | memory-bound | deterministic: fixed partition of the rows, each
-// part summed privately, then added once
+// 1 FLOP/element | bytes: rows*cols*sizeof(T) + 4*cols | memory-bound | deterministic: fixed partition of the rows,
+// each part summed privately, then added once
 struct BiasBackward {
   GradSlot dbias;
   Tensor dy;

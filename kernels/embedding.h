@@ -16,10 +16,10 @@ struct EmbeddingForward {
   Tensor positions;
 };
 
-// dtable[ids[i], :] += dy[i, :], dpositions[i % T, :] += dy[i, :] summed in the order of i. An overwriting slot stores zeros
-// to the rows that no id names. Both are f32; either may be undefined.
-// 1-2 FLOP/element | bytes: (n*C)*sizeof(T) + read and write of the touched rows (all rows when overwriting) |
-// memory-bound | deterministic: each row of a gradient is summed by one thread, in the order of i
+// dtable[ids[i], :] += dy[i, :], dpositions[i % T, :] += dy[i, :] summed in the order of i. An overwriting slot stores
+// zeros to the rows that no id names. Both are f32; either may be undefined. 1-2 FLOP/element | bytes: (n*C)*sizeof(T)
+// + read and write of the touched rows (all rows when overwriting) | memory-bound | deterministic: each row of a
+// gradient is summed by one thread, in the order of i
 struct EmbeddingBackward {
   GradSlot dtable;
   GradSlot dpositions;

@@ -15,10 +15,10 @@ struct LayerNormForward {
 };
 
 // With xhat = (x - mean) * rstd and g = dy * gamma:
-// dx (+)= rstd * (g - mean_cols(g) - xhat * mean_cols(g * xhat)); dgamma (+)= sum_rows(dy * xhat); dbeta (+)= sum_rows(dy).
-// Each slot may be undefined. dgamma and dbeta are f32 [cols]; dx has x's dtype and may be dy when it overwrites.
-// 14 FLOP/element | bytes: 3*rows*cols*sizeof(T) (4 when dx accumulates) + 8*rows + 12*cols | memory-bound |
-// deterministic: fixed partition of the rows, each part summed privately, then added once
+// dx (+)= rstd * (g - mean_cols(g) - xhat * mean_cols(g * xhat)); dgamma (+)= sum_rows(dy * xhat); dbeta (+)=
+// sum_rows(dy). Each slot may be undefined. dgamma and dbeta are f32 [cols]; dx has x's dtype and may be dy when it
+// overwrites. 14 FLOP/element | bytes: 3*rows*cols*sizeof(T) (4 when dx accumulates) + 8*rows + 12*cols | memory-bound
+// | deterministic: fixed partition of the rows, each part summed privately, then added once
 struct LayerNormBackward {
   GradSlot dx, dgamma, dbeta;
   Tensor dy;

@@ -5,12 +5,13 @@
 
 namespace accrue::kernels {
 
-// out = op(a) · op(b) + bias, or out += op(a) · op(b) in place (Write::accumulate), where op transposes the last two axes.
+// out = op(a) · op(b) + bias, or out += op(a) · op(b) in place (Write::accumulate), where op transposes the last two
+// axes.
 //
-// Two-dimensional when b has rank 2: a and out are seen as matrices [rows(), last()], so leading axes need no reshaping.
-// Batched when b has rank 3: a [batch, ·, ·], b [batch, ·, ·], out [batch, m, n].
-// a and b are f32, f16 or bf16, both alike; out has their dtype or is f32 (a weight gradient); sums are in f32.
-// bias [n] (same dtype as out, may be undefined) is added to each row; not together with Write::accumulate.
+// Two-dimensional when b has rank 2: a and out are seen as matrices [rows(), last()], so leading axes need no
+// reshaping. Batched when b has rank 3: a [batch, ·, ·], b [batch, ·, ·], out [batch, m, n]. a and b are f32, f16 or
+// bf16, both alike; out has their dtype or is f32 (a weight gradient); sums are in f32. bias [n] (same dtype as out,
+// may be undefined) is added to each row; not together with Write::accumulate.
 //
 // 2*m*n*k FLOP per matrix | bytes: (m*k + k*n)*sizeof(T) + m*n*sizeof(Out) * (1 or, accumulating, 2) | compute-bound |
 // deterministic for a given number of threads

@@ -26,9 +26,7 @@ constexpr std::int64_t depth_block = 4096;
 constexpr std::int64_t pack_padding = 16;
 constexpr std::int64_t cache_set_period = 512;  // floats
 
-std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
+std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // One matrix product of a batch, in f32.
 struct Problem {

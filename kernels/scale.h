@@ -5,9 +5,9 @@
 
 namespace accrue::kernels {
 
-// out = x * factor, where factor is factor_host, times *factor_device (f32 [1]) where that is defined. out may be x; both are of
-// one floating-point dtype; the product is rounded once, from f32.
-// 1 FLOP/element | bytes: 2*n*sizeof(T) | memory-bound | deterministic
+// out = x * factor, where factor is factor_host, times *factor_device (f32 [1]) where that is defined. out may be x;
+// both are of one floating-point dtype; the product is rounded once, from f32. 1 FLOP/element | bytes: 2*n*sizeof(T) |
+// memory-bound | deterministic
 struct Scale {
   Tensor out;
   Tensor x;

@@ -14,15 +14,9 @@ void multiply(T* out, const T* x, float factor, std::int64_t n) {
   over_vectors(n, [&](std::int64_t i, auto access) HWY_ATTR { access.store(hn::Mul(access.load(x + i), f), out + i); });
 }
 
-void multiply_f32(float* out, const float* x, float factor, std::int64_t n) {
-  multiply(out, x, factor, n);
-}
-void multiply_f16(f16* out, const f16* x, float factor, std::int64_t n) {
-  multiply(out, x, factor, n);
-}
-void multiply_bf16(bf16* out, const bf16* x, float factor, std::int64_t n) {
-  multiply(out, x, factor, n);
-}
+void multiply_f32(float* out, const float* x, float factor, std::int64_t n) { multiply(out, x, factor, n); }
+void multiply_f16(f16* out, const f16* x, float factor, std::int64_t n) { multiply(out, x, factor, n); }
+void multiply_bf16(bf16* out, const bf16* x, float factor, std::int64_t n) { multiply(out, x, factor, n); }
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -5,12 +5,12 @@
 
 namespace accrue::kernels {
 
-// SGD with momentum as torch.optim.SGD defines it (Sutskever et al., ICML 2013, in its lr-outside form), dampening 0. With
-// g = gradient * state.factor + weight_decay * master, lr = state.learning_rate, and where state.apply != 0:
+// SGD with momentum as torch.optim.SGD defines it (Sutskever et al., ICML 2013, in its lr-outside form), dampening 0.
+// With g = gradient * state.factor + weight_decay * master, lr = state.learning_rate, and where state.apply != 0:
 //   buffer = momentum * buffer + g (momentum 0: no buffer);  step = nesterov ? g + momentum * buffer : buffer
 //   master = master - lr * step;  compute = master, rounded to its dtype (compute may be undefined)
-// The first update starts from a zero buffer. master, buffer, gradient: f32 of one shape; buffer undefined iff momentum = 0.
-// 6 FLOP/element | bytes: 12 read + 8 written (8 + 4 without momentum) per element | memory-bound | deterministic
+// The first update starts from a zero buffer. master, buffer, gradient: f32 of one shape; buffer undefined iff momentum
+// = 0. 6 FLOP/element | bytes: 12 read + 8 written (8 + 4 without momentum) per element | memory-bound | deterministic
 struct Sgd {
   Tensor master, buffer;
   Tensor compute;

@@ -52,15 +52,9 @@ void update(const SgdPart<T>& part, const SgdStep& s) {
   });
 }
 
-void update_f32(const SgdPart<float>& part, const SgdStep& s) {
-  update(part, s);
-}
-void update_f16(const SgdPart<f16>& part, const SgdStep& s) {
-  update(part, s);
-}
-void update_bf16(const SgdPart<bf16>& part, const SgdStep& s) {
-  update(part, s);
-}
+void update_f32(const SgdPart<float>& part, const SgdStep& s) { update(part, s); }
+void update_f16(const SgdPart<f16>& part, const SgdStep& s) { update(part, s); }
+void update_bf16(const SgdPart<bf16>& part, const SgdStep& s) { update(part, s); }
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

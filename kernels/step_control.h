@@ -16,23 +16,25 @@ struct AddLossTerms {
 };
 
 // Everything the optimizer needs to know. The summed gradient is divided by the window's targets W (contract 1); with
-// contract 2's mean_over_micro_batches, where each micro-batch's gradient was already divided by its own n_m, by their number.
+// contract 2's mean_over_micro_batches, where each micro-batch's gradient was already divided by its own n_m, by their
+// number.
 struct BeginStep {
   Tensor state;
   ScheduleParameters schedule;
-  double divisor_override = 0;   // > 0: divide by this instead of W (an empty window stays empty)
-  double max_norm = 0;           // clip to this norm; 0: no clipping
+  double divisor_override = 0;  // > 0: divide by this instead of W (an empty window stays empty)
+  double max_norm = 0;          // clip to this norm; 0: no clipping
 };
 
-// After the optimizer: the counters move on (update when applied, else empty or skipped), the window's sums go back to zero.
+// After the optimizer: the counters move on (update when applied, else empty or skipped), the window's sums go back to
+// zero.
 struct FinishStep {
   Tensor state;
 };
 
 void add_loss_terms(const AddLossTerms&);
 // G = buffer / (sigma * divisor). grad_norm = ||G||; c = min(1, max_norm / (grad_norm + 1e-6)) (contract 17);
-// factor = c / (sigma * divisor); learning_rate = schedule at `update`; apply = W > 0 and no found_inf. When W = 0, grad_norm
-// and factor are 0; a gradient that is not finite is shown in grad_norm as it is, and factor is 0.
+// factor = c / (sigma * divisor); learning_rate = schedule at `update`; apply = W > 0 and no found_inf. When W = 0,
+// grad_norm and factor are 0; a gradient that is not finite is shown in grad_norm as it is, and factor is 0.
 void begin_step(const BeginStep&);
 void finish_step(const FinishStep&);
 

@@ -9,8 +9,8 @@ namespace accrue::nn {
 
 Tensor causal_attention(Tape& tape, const Tensor& qkv, int heads, float p, std::uint32_t site) {
   check(qkv.shape().rank() == 3 && heads >= 1 && qkv.shape().last() % (3 * std::int64_t{heads}) == 0,
-        "causal_attention: qkv must have shape [batch, time, 3 * width] with a width divisible by {} heads, but has {}", heads,
-        qkv.shape());
+        "causal_attention: qkv must have shape [batch, time, 3 * width] with a width divisible by {} heads, but has {}",
+        heads, qkv.shape());
   const std::int64_t batch = qkv.shape()[0], time = qkv.shape()[1], width = qkv.shape()[2] / 3;
   const float scale = 1.0f / std::sqrt(static_cast<float>(width / heads));
   const float active_p = tape.context().training ? p : 0.0f;

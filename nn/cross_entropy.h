@@ -8,8 +8,8 @@
 
 namespace accrue::nn {
 
-// The summed loss of a micro-batch and its count of targets, on the device. It is a sum over samples, which is what makes
-// accumulating it over micro-batches equal to one large batch.
+// The summed loss of a micro-batch and its count of targets, on the device. It is a sum over samples, which is what
+// makes accumulating it over micro-batches equal to one large batch.
 struct Loss {
   Tensor terms;  // kernels::LossTerms
 

@@ -16,7 +16,8 @@ Shape embedded_shape(const Shape& ids, std::int64_t width) {
 }  // namespace
 
 Tensor embedding(Tape& tape, const Tensor& ids, const Parameter& table, const Parameter& positions) {
-  const Tensor y = Tensor::empty(embedded_shape(ids.shape(), table.shape().last()), table.value().dtype(), ids.device());
+  const Tensor y =
+      Tensor::empty(embedded_shape(ids.shape(), table.shape().last()), table.value().dtype(), ids.device());
   kernels::embedding_forward(
       {.y = y, .ids = ids, .table = table.value(), .positions = positions.defined() ? positions.value() : Tensor()});
   tape.record("embedding", y, [y_node = Node(y), ids, table, positions](Tape& t) {

@@ -40,8 +40,8 @@ Tensor add(Tape& tape, const Tensor& a, const Tensor& b);
 Tensor causal_attention(Tape& tape, const Tensor& qkv, int heads, float p = 0, std::uint32_t site = 0);
 
 // y = function(tape, x), whose inner activations are freed at once and computed again in the backward pass (activation
-// checkpointing: Chen et al., arXiv:1604.06174). Changes no bit of the gradient (contract 22): every random number of the
-// second forward is that of the first. Only x and the parameters may carry gradients into the function.
+// checkpointing: Chen et al., arXiv:1604.06174). Changes no bit of the gradient (contract 22): every random number of
+// the second forward is that of the first. Only x and the parameters may carry gradients into the function.
 Tensor recompute(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, const Tensor&)>& function);
 
 }  // namespace accrue::nn

@@ -25,7 +25,8 @@ void GptConfig::validate() const {
   // Far above any model there is, and low enough that no product of extents overflows and that layers which cannot fit
   // into memory are not built one by one before that shows.
   const auto in_range = [](std::int64_t value, std::int64_t largest, const char* option) {
-    if (value < 1 || value > largest) fail(ErrorKind::usage, "{} must be in [1, {}], but is {}", option, largest, value);
+    if (value < 1 || value > largest)
+      fail(ErrorKind::usage, "{} must be in [1, {}], but is {}", option, largest, value);
   };
   in_range(vocabulary, 1 << 24, "--vocabulary");
   in_range(context, 1 << 24, "--context");
@@ -34,14 +35,17 @@ void GptConfig::validate() const {
   in_range(width, 1 << 20, "--width");
   if (width % heads != 0) {
     const std::int64_t below = width / heads * heads, above = below + heads;
-    if (below == 0) fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the smallest width is {}", width, heads, above);
-    fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the nearest widths are {} and {}", width, heads, below,
-         above);
+    if (below == 0)
+      fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the smallest width is {}", width, heads,
+           above);
+    fail(ErrorKind::usage, "--width {} is not divisible by --heads {}; the nearest widths are {} and {}", width, heads,
+         below, above);
   }
   if (!(dropout >= 0 && dropout < 1)) fail(ErrorKind::usage, "--dropout must be in [0, 1), but is {}", dropout);
 }
 
-CausalSelfAttention::CausalSelfAttention(std::int64_t width, int heads, float dropout, Initializer weight, Initializer projection)
+CausalSelfAttention::CausalSelfAttention(std::int64_t width, int heads, float dropout, Initializer weight,
+                                         Initializer projection)
     : heads_(heads), p_(dropout), qkv_(width, 3 * width, weight), projection_(width, width, projection) {}
 
 void CausalSelfAttention::register_into(Registry registry) {
@@ -57,7 +61,8 @@ Tensor CausalSelfAttention::forward(Tape& tape, const Tensor& x) const {
 GptBlock::GptBlock(const GptConfig& config)
     : norm1_(config.width),
       norm2_(config.width),
-      attention_(config.width, config.heads, config.dropout, Initializer::normal(initial_deviation), projection_initializer(config)),
+      attention_(config.width, config.heads, config.dropout, Initializer::normal(initial_deviation),
+                 projection_initializer(config)),
       expand_(config.width, 4 * config.width, Initializer::normal(initial_deviation)),
       contract_(4 * config.width, config.width, projection_initializer(config)),
       attention_dropout_(config.dropout),
@@ -80,13 +85,16 @@ Tensor GptBlock::forward(Tape& tape, const Tensor& x) const {
   return add(tape, middle, mlp_dropout_.forward(tape, contract_.forward(tape, expanded)));
 }
 
-Gpt::Gpt(const GptConfig& config) : config_(validated(config)), embedding_dropout_(config.dropout), final_norm_(config.width) {
+Gpt::Gpt(const GptConfig& config)
+    : config_(validated(config)), embedding_dropout_(config.dropout), final_norm_(config.width) {
   for (std::int64_t layer = 0; layer < config.layers; ++layer) blocks_.emplace_back(config);
 }
 
 void Gpt::register_into(Registry registry) {
-  token_table_ = registry.parameter("wte.weight", {config_.vocabulary, config_.width}, Initializer::normal(initial_deviation));
-  position_table_ = registry.parameter("wpe.weight", {config_.context, config_.width}, Initializer::normal(initial_deviation));
+  token_table_ =
+      registry.parameter("wte.weight", {config_.vocabulary, config_.width}, Initializer::normal(initial_deviation));
+  position_table_ =
+      registry.parameter("wpe.weight", {config_.context, config_.width}, Initializer::normal(initial_deviation));
   embedding_dropout_.register_into(registry);
   for (std::size_t i = 0; i < blocks_.size(); ++i) registry.module("h." + std::to_string(i), blocks_[i]);
   registry.module("ln_f", final_norm_);
@@ -94,7 +102,8 @@ void Gpt::register_into(Registry registry) {
 
 Tensor Gpt::hidden(Tape& tape, const Tensor& ids) const {
   check(ids.shape().rank() == 2 && ids.shape()[1] <= config_.context,
-        "Gpt: ids must have shape [batch, time] with time at most the context of {}, but has {}", config_.context, ids.shape());
+        "Gpt: ids must have shape [batch, time] with time at most the context of {}, but has {}", config_.context,
+        ids.shape());
   Tensor x = embedding_dropout_.forward(tape, embedding(tape, ids, token_table_, position_table_));
   for (const GptBlock& block : blocks_) {
     const auto run = [&block](Tape& t, const Tensor& input) { return block.forward(t, input); };
@@ -112,8 +121,8 @@ Loss Gpt::loss(Tape& tape, const Tensor& ids, const Tensor& targets) const {
 }
 
 Tensor Gpt::next_logits(const Tensor& ids) const {
-  check(ids.shape().rank() == 2 && ids.shape()[0] == 1 && ids.shape()[1] >= 1, "Gpt: next_logits needs ids of shape [1, time], but has {}",
-        ids.shape());
+  check(ids.shape().rank() == 2 && ids.shape()[0] == 1 && ids.shape()[1] >= 1,
+        "Gpt: next_logits needs ids of shape [1, time], but has {}", ids.shape());
   Tape tape = Tape::inference();
   const Tensor states = hidden(tape, ids);
   const Tensor last = states.view({1, config_.width}, (ids.shape()[1] - 1) * config_.width);

@@ -28,8 +28,8 @@ struct GptConfig {
   std::int64_t layers = 4;
   int heads = 4;
   std::int64_t width = 128;
-  float dropout = 0;          // on the embeddings, the attention probabilities and both residual branches
-  bool recompute = false;     // keep only each block's input; compute its inside again in the backward pass
+  float dropout = 0;       // on the embeddings, the attention probabilities and both residual branches
+  bool recompute = false;  // keep only each block's input; compute its inside again in the backward pass
 
   // Throws Error(usage) naming the option unless all are possible together.
   void validate() const;
@@ -49,8 +49,8 @@ class GptBlock final : public Module {
   Dropout attention_dropout_, mlp_dropout_;
 };
 
-// Parameters carry Hugging Face's names and layouts ("h.0.attn.c_attn.weight" [width, 3 * width]); the head is tied to the
-// token embedding. Initialised as GPT-2: normal 0.02, residual projections 0.02 / sqrt(2 * layers), biases 0.
+// Parameters carry Hugging Face's names and layouts ("h.0.attn.c_attn.weight" [width, 3 * width]); the head is tied to
+// the token embedding. Initialised as GPT-2: normal 0.02, residual projections 0.02 / sqrt(2 * layers), biases 0.
 class Gpt final : public Module {
  public:
   explicit Gpt(const GptConfig& config);

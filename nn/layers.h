@@ -12,8 +12,8 @@ namespace accrue::nn {
 
 enum class Bias { yes, no };
 
-// y [..., out] = x [..., in] W + b with W [in, out]. Both start uniform in +-1/sqrt(in), as torch.nn.Linear does, unless a
-// weight initialiser is given; the bias is then zero.
+// y [..., out] = x [..., in] W + b with W [in, out]. Both start uniform in +-1/sqrt(in), as torch.nn.Linear does,
+// unless a weight initialiser is given; the bias is then zero.
 class Linear final : public Module {
  public:
   Linear(std::int64_t in, std::int64_t out, Bias bias = Bias::yes);
@@ -28,7 +28,8 @@ class Linear final : public Module {
   Parameter weight_, bias_;
 };
 
-// y [..., width] = table [vocabulary, width] at ids i32 [...]; starts normal with deviation 1, as torch.nn.Embedding does.
+// y [..., width] = table [vocabulary, width] at ids i32 [...]; starts normal with deviation 1, as torch.nn.Embedding
+// does.
 class Embedding final : public Module {
  public:
   Embedding(std::int64_t vocabulary, std::int64_t width, Initializer initializer = Initializer::normal(1.0f))

@@ -12,7 +12,8 @@ Mlp::Mlp(const std::vector<std::int64_t>& widths, float dropout) {
     if (last) {
       linears_.emplace_back(widths[i], widths[i + 1]);
     } else {
-      linears_.emplace_back(widths[i], widths[i + 1], Initializer::normal(std::sqrt(2.0f / static_cast<float>(widths[i]))));
+      linears_.emplace_back(widths[i], widths[i + 1],
+                            Initializer::normal(std::sqrt(2.0f / static_cast<float>(widths[i]))));
       dropouts_.emplace_back(dropout);
     }
   }

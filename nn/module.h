@@ -46,7 +46,8 @@ inline void Registry::module(std::string_view name, Module& child) {
 }
 
 // Registers the module's parameters and allocates them with their initial values.
-inline void initialize(Module& module, ParameterStore& parameters, std::uint64_t seed = 0, Device device = Device::cpu()) {
+inline void initialize(Module& module, ParameterStore& parameters, std::uint64_t seed = 0,
+                       Device device = Device::cpu()) {
   module.register_into(Registry(parameters));
   parameters.allocate(device, seed);
 }

@@ -50,9 +50,7 @@ struct Gelu {
   }
 };
 
-double relu(double x) {
-  return x > 0 ? x : 0;
-}
+double relu(double x) { return x > 0 ? x : 0; }
 
 std::vector<float> dense_sample() {
   std::vector<float> x;

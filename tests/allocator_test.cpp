@@ -293,9 +293,7 @@ TEST_F(Allocation, RefusesARequestNoDeviceCanMeet) {
   EXPECT_EQ(memory.requests, 0);
 }
 
-TEST(AllocatorOf, IsOneAllocatorPerDevice) {
-  EXPECT_EQ(&Allocator::of(Device::cpu()), &Allocator::of(Device::cpu()));
-}
+TEST(AllocatorOf, IsOneAllocatorPerDevice) { EXPECT_EQ(&Allocator::of(Device::cpu()), &Allocator::of(Device::cpu())); }
 
 TEST(AllocatorOf, RefusesADeviceThatIsNotHere) {
   EXPECT_EQ(error_message([] { Allocator::of({.kind = DeviceKind::cuda, .index = 1}); }, ErrorKind::no_device),

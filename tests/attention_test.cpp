@@ -324,9 +324,7 @@ TEST(Attention, BackwardMatchesFiniteDifferences) {
     }
 }
 
-std::vector<float> floats(const Tensor& tensor) {
-  return tensor.to_vector<float>();
-}
+std::vector<float> floats(const Tensor& tensor) { return tensor.to_vector<float>(); }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);

@@ -24,9 +24,7 @@ constexpr float eps = 1e-5f;
 const float nan = std::numeric_limits<float>::quiet_NaN();
 
 // Additions that one term of a sum over a row passes through: 16 partial sums at least, then their own sum.
-double additions(std::int64_t n) {
-  return static_cast<double>(n) / 16 + 8;
-}
+double additions(std::int64_t n) { return static_cast<double>(n) / 16 + 8; }
 
 struct Forward {
   Doubles y, mean, rstd;

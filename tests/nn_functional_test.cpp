@@ -1,4 +1,5 @@
-// Every function of nn/functional.h: its backward against finite differences of a reference in double, its shape errors.
+// Every function of nn/functional.h: its backward against finite differences of a reference in double, its shape
+// errors.
 #include "nn/functional.h"
 
 #include <gmock/gmock.h>
@@ -44,9 +45,9 @@ struct Case {
   int terms = 1;  // the most terms that one element of y or of a gradient sums
 };
 
-// The gradients of L = sum(seed * y) with respect to x and every parameter. Bound: each gradient element is a sum of at most
-// `terms` products of operands of magnitude at most about 4 (normal numbers of deviation <= 1), each operand itself the result
-// of a few roundings: 16 * (terms + 16) * u absolute. The finite differences err by about 1e-9.
+// The gradients of L = sum(seed * y) with respect to x and every parameter. Bound: each gradient element is a sum of at
+// most `terms` products of operands of magnitude at most about 4 (normal numbers of deviation <= 1), each operand
+// itself the result of a few roundings: 16 * (terms + 16) * u absolute. The finite differences err by about 1e-9.
 void expect_gradients(const Case& c) {
   for (const Device device : devices()) {
     Parameters parameters(c.parameter_shapes, device);
@@ -80,16 +81,19 @@ void expect_gradients(const Case& c) {
           },
           operands[which]);
       const std::vector<double> actual = which == 0 ? dx : to_doubles(parameters.all[which - 1].grad());
-      EXPECT_TRUE(within(actual, expected, bound)) << (which == 0 ? std::string("x") : fmt::format("parameter {}", which - 1));
+      EXPECT_TRUE(within(actual, expected, bound))
+          << (which == 0 ? std::string("x") : fmt::format("parameter {}", which - 1));
     }
   }
 }
 
-std::vector<double> product(const std::vector<double>& x, const std::vector<double>& w, std::size_t in, std::size_t out, bool out_in) {
+std::vector<double> product(const std::vector<double>& x, const std::vector<double>& w, std::size_t in, std::size_t out,
+                            bool out_in) {
   std::vector<double> y(x.size() / in * out);
   for (std::size_t row = 0; row < x.size() / in; ++row)
     for (std::size_t i = 0; i < in; ++i)
-      for (std::size_t o = 0; o < out; ++o) y[row * out + o] += x[row * in + i] * (out_in ? w[o * in + i] : w[i * out + o]);
+      for (std::size_t o = 0; o < out; ++o)
+        y[row * out + o] += x[row * in + i] * (out_in ? w[o * in + i] : w[i * out + o]);
   return y;
 }
 
@@ -107,39 +111,42 @@ TEST(Linear, BackwardMatchesFiniteDifferences) {
 }
 
 TEST(Linear, BackwardOfTheTransposedLayoutMatchesFiniteDifferences) {
-  expect_gradients({.x_shape = {6, 5},
-                    .parameter_shapes = {{7, 5}},
-                    .function = [](Tape& t, const Tensor& x, const auto& p) { return linear(t, x, p[0], {}, WeightLayout::out_in); },
-                    .reference = [](const auto& x, const auto& p) { return product(x, p[0], 5, 7, true); },
-                    .terms = 7});
+  expect_gradients(
+      {.x_shape = {6, 5},
+       .parameter_shapes = {{7, 5}},
+       .function = [](Tape& t, const Tensor& x, const auto& p) { return linear(t, x, p[0], {}, WeightLayout::out_in); },
+       .reference = [](const auto& x, const auto& p) { return product(x, p[0], 5, 7, true); },
+       .terms = 7});
 }
 
 TEST(Linear, AWeightUsedTwiceSumsBothUses) {
-  expect_gradients({.x_shape = {4, 5},
-                    .parameter_shapes = {{5, 5}},
-                    .function = [](Tape& t, const Tensor& x, const auto& p) { return linear(t, linear(t, x, p[0]), p[0]); },
-                    .reference =
-                        [](const auto& x, const auto& p) { return product(product(x, p[0], 5, 5, false), p[0], 5, 5, false); },
-                    .terms = 25});
+  expect_gradients(
+      {.x_shape = {4, 5},
+       .parameter_shapes = {{5, 5}},
+       .function = [](Tape& t, const Tensor& x, const auto& p) { return linear(t, linear(t, x, p[0]), p[0]); },
+       .reference = [](const auto& x,
+                       const auto& p) { return product(product(x, p[0], 5, 5, false), p[0], 5, 5, false); },
+       .terms = 25});
 }
 
 TEST(LayerNorm, BackwardMatchesFiniteDifferences) {
-  expect_gradients({.x_shape = {2, 3, 6},
-                    .parameter_shapes = {{6}, {6}},
-                    .function = [](Tape& t, const Tensor& x, const auto& p) { return layernorm(t, x, p[0], p[1], 0.1f); },
-                    .reference =
-                        [](const auto& x, const auto& p) {
-                          std::vector<double> y(x.size());
-                          for (std::size_t row = 0; row < x.size(); row += 6) {
-                            double mean = 0, variance = 0;
-                            for (std::size_t i = 0; i < 6; ++i) mean += x[row + i] / 6;
-                            for (std::size_t i = 0; i < 6; ++i) variance += (x[row + i] - mean) * (x[row + i] - mean) / 6;
-                            for (std::size_t i = 0; i < 6; ++i)
-                              y[row + i] = (x[row + i] - mean) / std::sqrt(variance + double{0.1f}) * p[0][i] + p[1][i];
-                          }
-                          return y;
-                        },
-                    .terms = 18});
+  expect_gradients(
+      {.x_shape = {2, 3, 6},
+       .parameter_shapes = {{6}, {6}},
+       .function = [](Tape& t, const Tensor& x, const auto& p) { return layernorm(t, x, p[0], p[1], 0.1f); },
+       .reference =
+           [](const auto& x, const auto& p) {
+             std::vector<double> y(x.size());
+             for (std::size_t row = 0; row < x.size(); row += 6) {
+               double mean = 0, variance = 0;
+               for (std::size_t i = 0; i < 6; ++i) mean += x[row + i] / 6;
+               for (std::size_t i = 0; i < 6; ++i) variance += (x[row + i] - mean) * (x[row + i] - mean) / 6;
+               for (std::size_t i = 0; i < 6; ++i)
+                 y[row + i] = (x[row + i] - mean) / std::sqrt(variance + double{0.1f}) * p[0][i] + p[1][i];
+             }
+             return y;
+           },
+       .terms = 18});
 }
 
 double reference_gelu(double x) {
@@ -227,7 +234,9 @@ TEST(CausalAttention, BackwardMatchesFiniteDifferences) {
                     .reference =
                         [](const auto& x, const auto&) {
                           std::vector<double> y(2 * 5 * 6);
-                          const auto at = [&](std::size_t b, std::size_t t, std::size_t f) { return x[(b * 5 + t) * 18 + f]; };
+                          const auto at = [&](std::size_t b, std::size_t t, std::size_t f) {
+                            return x[(b * 5 + t) * 18 + f];
+                          };
                           for (std::size_t b = 0; b < 2; ++b)
                             for (std::size_t h = 0; h < 2; ++h)
                               for (std::size_t q = 0; q < 5; ++q) {
@@ -235,7 +244,8 @@ TEST(CausalAttention, BackwardMatchesFiniteDifferences) {
                                 std::vector<double> e(q + 1);
                                 for (std::size_t k = 0; k <= q; ++k) {
                                   double score = 0;
-                                  for (std::size_t i = 0; i < 3; ++i) score += at(b, q, h * 3 + i) * at(b, k, 6 + h * 3 + i);
+                                  for (std::size_t i = 0; i < 3; ++i)
+                                    score += at(b, q, h * 3 + i) * at(b, k, 6 + h * 3 + i);
                                   sum += e[k] = std::exp(score / std::sqrt(3.0));
                                 }
                                 for (std::size_t k = 0; k <= q; ++k)
@@ -262,14 +272,17 @@ TEST(Embedding, BackwardScattersToTheRowsThatWereRead) {
     const Tensor ids = Tensor::from<std::int32_t>(std::vector<std::int32_t>{1, 3, 1, 1}, {2, 2}, device);
     Tape tape;
     const Tensor y = embedding(tape, ids, parameters.all[0], parameters.all[1]);
-    const std::vector<double> table = to_doubles(parameters.all[0].value()), positions = to_doubles(parameters.all[1].value());
+    const std::vector<double> table = to_doubles(parameters.all[0].value()),
+                              positions = to_doubles(parameters.all[1].value());
     std::vector<double> expected;
     for (const auto& [id, position] : std::vector<std::pair<std::size_t, std::size_t>>{{1, 0}, {3, 1}, {1, 0}, {1, 1}})
       for (std::size_t i = 0; i < 3; ++i) expected.push_back(table[id * 3 + i] + positions[position * 3 + i]);
     EXPECT_TRUE(within(y, expected, Bound{.relative = u, .absolute = 0}));
-    tape.contribute(y, tensor_of({1, 2, 3, 10, 20, 30, 100, 200, 300, 1000, 2000, 3000}, {2, 2, 3}, DType::f32, device), add_gradient);
+    tape.contribute(y, tensor_of({1, 2, 3, 10, 20, 30, 100, 200, 300, 1000, 2000, 3000}, {2, 2, 3}, DType::f32, device),
+                    add_gradient);
     tape.backward();
-    EXPECT_EQ(to_doubles(parameters.all[0].grad()), (std::vector<double>{0, 0, 0, 1101, 2202, 3303, 0, 0, 0, 10, 20, 30}));
+    EXPECT_EQ(to_doubles(parameters.all[0].grad()),
+              (std::vector<double>{0, 0, 0, 1101, 2202, 3303, 0, 0, 0, 10, 20, 30}));
     EXPECT_EQ(to_doubles(parameters.all[1].grad()), (std::vector<double>{101, 202, 303, 1010, 2020, 3030}));
   }
 }
@@ -356,22 +369,33 @@ TEST(FunctionalErrors, NameOperandRequirementAndActual) {
   const Tensor x = random_tensor({2, 4}, 1);
   EXPECT_THAT(error_message([&] { linear(tape, x, parameters.all[0]); }),
               AllOf(HasSubstr("linear"), HasSubstr("x [2, 4]"), HasSubstr("must be 5"), HasSubstr("p0 [5, 7]")));
-  EXPECT_THAT(error_message([&] { linear(tape, x, parameters.all[1]); }), AllOf(HasSubstr("p1 must have two axes"), HasSubstr("[6]")));
+  EXPECT_THAT(error_message([&] { linear(tape, x, parameters.all[1]); }),
+              AllOf(HasSubstr("p1 must have two axes"), HasSubstr("[6]")));
   const Tensor fits = random_tensor({2, 5}, 1);
   EXPECT_THAT(error_message([&] { linear(tape, fits, parameters.all[0], parameters.all[1]); }),
               AllOf(HasSubstr("bias"), HasSubstr("[7]"), HasSubstr("[6]")));
   EXPECT_THAT(error_message([&] { layernorm(tape, x, parameters.all[1], parameters.all[1]); }),
               AllOf(HasSubstr("gamma"), HasSubstr("[4]"), HasSubstr("[6]")));
-  EXPECT_THAT(error_message([&] { causal_attention(tape, random_tensor({2, 5, 20}, 1), 2); }),
+  EXPECT_THAT(error_message([&] {
+                causal_attention(tape, random_tensor({2, 5, 20}, 1), 2);
+              }),
               AllOf(HasSubstr("qkv"), HasSubstr("2 heads"), HasSubstr("[2, 5, 20]")));
   EXPECT_THAT(error_message([&] { causal_attention(tape, random_tensor({5, 18}, 1), 2); }), HasSubstr("[5, 18]"));
   EXPECT_THAT(error_message([&] { add(tape, x, fits); }), AllOf(HasSubstr("[2, 4]"), HasSubstr("[2, 5]")));
-  EXPECT_THAT(error_message([&] { embedding(tape, x, parameters.all[0]); }), AllOf(HasSubstr("ids"), HasSubstr("i32"), HasSubstr("f32")));
+  EXPECT_THAT(error_message([&] { embedding(tape, x, parameters.all[0]); }),
+              AllOf(HasSubstr("ids"), HasSubstr("i32"), HasSubstr("f32")));
   const Tensor ids = Tensor::from<std::int32_t>(std::vector<std::int32_t>{0, 9}, {1, 2});
   EXPECT_THAT(error_message([&] { embedding(tape, ids, parameters.all[0]); }, ErrorKind::bad_data), HasSubstr("9"));
-  EXPECT_THAT(error_message([&] { cross_entropy(tape, random_tensor({3, 4}, 1), ids); }),
+  EXPECT_THAT(error_message([&] {
+                cross_entropy(tape, random_tensor({3, 4}, 1), ids);
+              }),
               AllOf(HasSubstr("targets"), HasSubstr("3")));
-  EXPECT_THAT(error_message([&] { cross_entropy(tape, random_tensor({2, 4}, 1), ids); }, ErrorKind::bad_data), HasSubstr("9"));
+  EXPECT_THAT(error_message(
+                  [&] {
+                    cross_entropy(tape, random_tensor({2, 4}, 1), ids);
+                  },
+                  ErrorKind::bad_data),
+              HasSubstr("9"));
 }
 
 }  // namespace

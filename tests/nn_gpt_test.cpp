@@ -52,9 +52,11 @@ struct TinyGpt {
 
 // Norm-wise relative error of a chain of d operations, each with sums of at most n terms rounded independently: about
 // d * sqrt(n) * u (Higham & Mary, SIAM J. Sci. Comput. 41, 2019), if no operation amplifies. Layernorm's and softmax's
-// derivatives of order one are allowed a factor 4. Forward: per layer 2 norms, 4 products, attention (3 steps), GELU, 2 sums,
-// then norm, head and softmax; backward about twice as many. n <= 64.
-double chain_bound(std::int64_t layers, int passes) { return 4.0 * passes * static_cast<double>(12 * layers + 3) * std::sqrt(64.0) * u; }
+// derivatives of order one are allowed a factor 4. Forward: per layer 2 norms, 4 products, attention (3 steps), GELU, 2
+// sums, then norm, head and softmax; backward about twice as many. n <= 64.
+double chain_bound(std::int64_t layers, int passes) {
+  return 4.0 * passes * static_cast<double>(12 * layers + 3) * std::sqrt(64.0) * u;
+}
 
 TEST(Gpt, ParametersHaveHuggingFacesNamesShapesAndOrder) {
   Gpt model(tiny());
@@ -143,8 +145,13 @@ TEST(Gpt, AWidthBelowTheHeadsNamesOnlyPossibleWidths) {
 TEST(Gpt, IdsLongerThanTheContextOrOfAnotherRankAreRefused) {
   const TinyGpt gpt(tiny(), Device::cpu());
   Tape tape = Tape::inference();
-  const auto ids = [](const Shape& shape) { return Tensor::from<std::int32_t>(std::vector<std::int32_t>(static_cast<std::size_t>(shape.numel())), shape); };
-  EXPECT_THAT(error_message([&] { gpt.model.forward(tape, ids({1, 7})); }), AllOf(HasSubstr("context of 6"), HasSubstr("[1, 7]")));
+  const auto ids = [](const Shape& shape) {
+    return Tensor::from<std::int32_t>(std::vector<std::int32_t>(static_cast<std::size_t>(shape.numel())), shape);
+  };
+  EXPECT_THAT(error_message([&] {
+                gpt.model.forward(tape, ids({1, 7}));
+              }),
+              AllOf(HasSubstr("context of 6"), HasSubstr("[1, 7]")));
   EXPECT_THAT(error_message([&] { gpt.model.forward(tape, ids({5})); }), HasSubstr("[5]"));
   EXPECT_THAT(error_message([&] { gpt.model.next_logits(ids({2, 3})); }), HasSubstr("[2, 3]"));
 }

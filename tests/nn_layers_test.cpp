@@ -73,13 +73,15 @@ TEST(Layers, StartAsTheirDocumentationSays) {
   Sequential model(Linear(400, 300), Embedding(300, 400), LayerNorm(64), Linear(400, 300, Initializer::normal(0.5f)));
   ParameterStore parameters;
   initialize(model, parameters, 9);
-  // Uniform in +-1/sqrt(in): deviation 1/(20 sqrt 3). 120,000 draws give the deviation to 0.3 % (6 standard errors, fourth
-  // moment of the uniform 1.8, of the normal 3) or 1.3 %, and the mean to 6 deviations / sqrt(count).
+  // Uniform in +-1/sqrt(in): deviation 1/(20 sqrt 3). 120,000 draws give the deviation to 0.3 % (6 standard errors,
+  // fourth moment of the uniform 1.8, of the normal 3) or 1.3 %, and the mean to 6 deviations / sqrt(count).
   const auto [mean, deviation] = moments(parameters.find("0.weight").master());
   EXPECT_NEAR(deviation, 0.05 / std::sqrt(3.0), 0.01 * 0.05);
   EXPECT_NEAR(mean, 0, 6 * deviation / std::sqrt(120000.0));
-  for (const double value : to_doubles(parameters.find("0.weight").master())) ASSERT_LE(std::abs(value), 0.05 * (1 + 2 * u));
-  for (const double value : to_doubles(parameters.find("0.bias").master())) ASSERT_LE(std::abs(value), 0.05 * (1 + 2 * u));
+  for (const double value : to_doubles(parameters.find("0.weight").master()))
+    ASSERT_LE(std::abs(value), 0.05 * (1 + 2 * u));
+  for (const double value : to_doubles(parameters.find("0.bias").master()))
+    ASSERT_LE(std::abs(value), 0.05 * (1 + 2 * u));
   EXPECT_NEAR(moments(parameters.find("1.weight").master()).second, 1.0, 0.013);
   EXPECT_EQ(to_doubles(parameters.find("2.weight").master()), std::vector<double>(64, 1.0));
   EXPECT_EQ(to_doubles(parameters.find("2.bias").master()), std::vector<double>(64, 0.0));
@@ -109,22 +111,28 @@ TEST(Layers, AParameterBeforeAllocationIsAnErrorThatNamesIt) {
   ParameterStore parameters;
   layer.register_into(Registry(parameters));
   Tape tape;
-  EXPECT_THAT(error_message([&] { layer.forward(tape, random_tensor({1, 2}, 1)); }), HasSubstr("weight is used before"));
+  EXPECT_THAT(error_message([&] {
+                layer.forward(tape, random_tensor({1, 2}, 1));
+              }),
+              HasSubstr("weight is used before"));
 }
 
 TEST(Mlp, NamesItsLayersAndStartsAsDocumented) {
   Mlp model({784, 300, 10});
   ParameterStore parameters;
   initialize(model, parameters, 2);
-  EXPECT_THAT(names_of(parameters), ElementsAre("layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"));
+  EXPECT_THAT(names_of(parameters),
+              ElementsAre("layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"));
   EXPECT_EQ(parameters.find("layers.0.weight").shape(), (Shape{784, 300}));
-  EXPECT_NEAR(moments(parameters.find("layers.0.weight").master()).second, std::sqrt(2.0 / 784), 0.01 * std::sqrt(2.0 / 784));
+  EXPECT_NEAR(moments(parameters.find("layers.0.weight").master()).second, std::sqrt(2.0 / 784),
+              0.01 * std::sqrt(2.0 / 784));
   for (const double value : to_doubles(parameters.find("layers.1.weight").master()))
     ASSERT_LE(std::abs(value), 1 / std::sqrt(300.0) * (1 + 2 * u));
 }
 
 TEST(Mlp, NeedsAnInputAndAnOutputWidth) {
-  EXPECT_THAT(error_message([] { Mlp model({5}); }), HasSubstr("at least an input and an output width are needed, but got 1"));
+  EXPECT_THAT(error_message([] { Mlp model({5}); }),
+              HasSubstr("at least an input and an output width are needed, but got 1"));
 }
 
 TEST(Mlp, ForwardAndBackwardMatchAReferenceInDouble) {
@@ -142,7 +150,8 @@ TEST(Mlp, ForwardAndBackwardMatchAReferenceInDouble) {
     const auto reference = [&](const std::vector<double>& weights) {
       double sum = 0;
       for (std::size_t s = 0; s < 5; ++s) {
-        std::vector<double> x(inputs.begin() + static_cast<std::ptrdiff_t>(s * 6), inputs.begin() + static_cast<std::ptrdiff_t>((s + 1) * 6));
+        std::vector<double> x(inputs.begin() + static_cast<std::ptrdiff_t>(s * 6),
+                              inputs.begin() + static_cast<std::ptrdiff_t>((s + 1) * 6));
         std::size_t at = 0;
         for (std::size_t layer = 0; layer + 1 < widths.size(); ++layer) {
           std::vector<double> y(widths[layer + 1]);

@@ -131,9 +131,7 @@ struct TwoGroups {
   }
 };
 
-StepState one_step(float learning_rate = 0.5f) {
-  return {.apply = 1, .factor = 1, .learning_rate = learning_rate};
-}
+StepState one_step(float learning_rate = 0.5f) { return {.apply = 1, .factor = 1, .learning_rate = learning_rate}; }
 
 TEST(Optimizer, DecayReachesOnlyTheGroupThatDecays) {
   for (const bool adam : {true, false}) {

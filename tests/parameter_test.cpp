@@ -79,9 +79,7 @@ TEST(ParameterStore, HasNoGroupWithoutParameters) {
   EXPECT_FALSE(vectors.groups()[0].decay);
 }
 
-TEST_F(SmallModel, CountsElementsWithoutPadding) {
-  EXPECT_EQ(store.parameter_count(), 21 + 16 + 5 + 17);
-}
+TEST_F(SmallModel, CountsElementsWithoutPadding) { EXPECT_EQ(store.parameter_count(), 21 + 16 + 5 + 17); }
 
 TEST_F(SmallModel, PaddingIsZeroInEveryBuffer) {
   store.allocate(Device::cpu(), 1, DType::bf16);

@@ -15,13 +15,9 @@ namespace {
 using ::testing::ElementsAre;
 using testing::error_message;
 
-std::size_t live_activations() {
-  return Allocator::of(Device::cpu()).stats()[Category::activations].live;
-}
+std::size_t live_activations() { return Allocator::of(Device::cpu()).stats()[Category::activations].live; }
 
-Tensor scalar(float value) {
-  return Tensor::from<float>(std::vector<float>{value}, {1});
-}
+Tensor scalar(float value) { return Tensor::from<float>(std::vector<float>{value}, {1}); }
 
 // What every backward kernel does: store at the first touch, add afterwards.
 void put(const GradSlot& slot, float value) {
@@ -31,9 +27,7 @@ void put(const GradSlot& slot, float value) {
     element = slot.write == Write::overwrite ? value : element + value;
   }
 }
-void add(const GradSlot& slot, const Tensor& gradient) {
-  put(slot, gradient.data<float>()[0]);
-}
+void add(const GradSlot& slot, const Tensor& gradient) { put(slot, gradient.data<float>()[0]); }
 
 // y = factor * x, and its backward.
 Tensor times(Tape& tape, const Tensor& x, float factor) {

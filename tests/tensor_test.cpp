@@ -18,9 +18,7 @@ Tensor counting(const Shape& shape) {
   return Tensor::from<float>(values, shape);
 }
 
-std::size_t live(Category category) {
-  return Allocator::of(Device::cpu()).stats()[category].live;
-}
+std::size_t live(Category category) { return Allocator::of(Device::cpu()).stats()[category].live; }
 
 TEST(Tensor, IsUndefinedUntilItIsMade) {
   const Tensor nothing;

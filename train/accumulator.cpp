@@ -34,8 +34,10 @@ Accumulator::Accumulator(ParameterStore& parameters, optim::Optimizer& optimizer
       planned_(options.accumulation) {
   if (options.accumulation < 1)
     fail(ErrorKind::usage, "accumulation must be at least 1 micro-batch a window, but is {}", options.accumulation);
-  if (!(options.max_norm >= 0)) fail(ErrorKind::usage, "the clipping norm must be 0 (off) or positive, but is {}", options.max_norm);
-  if (options.patience < 1) fail(ErrorKind::usage, "the patience must be at least 1 window, but is {}", options.patience);
+  if (!(options.max_norm >= 0))
+    fail(ErrorKind::usage, "the clipping norm must be 0 (off) or positive, but is {}", options.max_norm);
+  if (options.patience < 1)
+    fail(ErrorKind::usage, "the patience must be at least 1 window, but is {}", options.patience);
 }
 
 Tape Accumulator::begin_micro_batch(std::int64_t samples) {
@@ -96,21 +98,23 @@ WindowReport Accumulator::step() {
   const kernels::StepState after = kernels::read_step_state(state_);
   if (after.skipped_in_a_row >= options_.patience)
     fail(ErrorKind::numeric,
-         "the gradient was not finite in {} windows in a row (first non-finite parameter gradient: {}); the weights are those of "
+         "the gradient was not finite in {} windows in a row (first non-finite parameter gradient: {}); the weights "
+         "are those of "
          "update {}. Lower --learning-rate, set --clip, or look at the data",
          after.skipped_in_a_row, first_non_finite(parameters_, state_.device()), after.update);
   parameters_.clear_gradients();
 
   const auto targets = static_cast<double>(before.target_count);
-  const WindowReport report{.outcome = outcome_of(before),
-                            .window = window_,
-                            .update = after.update,
-                            .micro_batches = micro_in_window_,
-                            .samples = samples_in_window_,
-                            .targets = before.target_count,
-                            .loss = before.target_count == 0 ? std::numeric_limits<double>::quiet_NaN() : before.loss_sum / targets,
-                            .grad_norm = before.grad_norm,
-                            .learning_rate = before.learning_rate};
+  const WindowReport report{
+      .outcome = outcome_of(before),
+      .window = window_,
+      .update = after.update,
+      .micro_batches = micro_in_window_,
+      .samples = samples_in_window_,
+      .targets = before.target_count,
+      .loss = before.target_count == 0 ? std::numeric_limits<double>::quiet_NaN() : before.loss_sum / targets,
+      .grad_norm = before.grad_norm,
+      .learning_rate = before.learning_rate};
   ++window_;
   micro_in_window_ = 0;
   samples_in_window_ = 0;

@@ -25,8 +25,8 @@ struct AccumulatorOptions {
   kernels::ScheduleParameters schedule = {};
   double max_norm = 0;  // clip the window's gradient to this norm; 0: no clipping
   Normalisation normalisation = Normalisation::targets;
-  std::uint64_t seed = 0;              // of the random numbers of training (dropout)
-  std::int64_t patience = 20;          // so many windows in a row with a non-finite gradient end the run
+  std::uint64_t seed = 0;      // of the random numbers of training (dropout)
+  std::int64_t patience = 20;  // so many windows in a row with a non-finite gradient end the run
 };
 
 // How a window ended.
@@ -34,13 +34,13 @@ enum class Outcome { updated, skipped, empty };
 
 struct WindowReport {
   Outcome outcome = Outcome::updated;
-  std::int64_t window = 0;         // 0-based
-  std::int64_t update = 0;         // updates done after this window
+  std::int64_t window = 0;  // 0-based
+  std::int64_t update = 0;  // updates done after this window
   std::int64_t micro_batches = 0;
   std::int64_t samples = 0;
-  std::int64_t targets = 0;        // W
-  double loss = 0;                 // sum of S_m / W (contract 8); NaN for an empty window
-  double grad_norm = 0;            // of the normalised gradient before clipping (contract 17)
+  std::int64_t targets = 0;  // W
+  double loss = 0;           // sum of S_m / W (contract 8); NaN for an empty window
+  double grad_norm = 0;      // of the normalised gradient before clipping (contract 17)
   double learning_rate = 0;
 };
 
@@ -70,7 +70,8 @@ class Accumulator {
   // The coming window has this many micro-batches (a last, ragged or partial one). Only between windows.
   void open_window(std::int64_t micro_batches);
   bool window_open() const { return micro_in_window_ > 0; }
-  // The data ended inside a window: step with what has arrived, divided by its true W (contract 4); nullopt between windows.
+  // The data ended inside a window: step with what has arrived, divided by its true W (contract 4); nullopt between
+  // windows.
   std::optional<WindowReport> close_window();
   // Forgets what has arrived in the open window: the weights keep their bits. Returns the samples forgotten.
   std::int64_t drop_window();

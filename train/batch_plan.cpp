@@ -15,13 +15,9 @@ void require_positive(const char* option, std::optional<std::int64_t> value) {
          largest_global_batch);
 }
 
-std::string devices(std::int64_t world) {
-  return fmt::format("{} device{}", world, world == 1 ? "" : "s");
-}
+std::string devices(std::int64_t world) { return fmt::format("{} device{}", world, world == 1 ? "" : "s"); }
 
-std::int64_t round_up_division(std::int64_t a, std::int64_t b) {
-  return a / b + (a % b != 0 ? 1 : 0);
-}
+std::int64_t round_up_division(std::int64_t a, std::int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
 
 // micro * accumulation * world. The factors are at most 2^40 each, so that two of them may overflow 63 bits.
 std::int64_t product(std::int64_t micro, std::int64_t accumulation, std::int64_t world) {

@@ -1,4 +1,4 @@
-// Batch algebra: global = micro * accumulation * world (SEMANTICS.md, 7).
+// Batch algebra: global = micro * accumulation * world (contract 7).
 #pragma once
 
 #include <cstdint>

@@ -49,13 +49,15 @@ void point_link(const fs::path& link, const fs::path& target) {
   fs::remove(fresh, error);
   fs::create_symlink(target, fresh, error);
   if (!error) fs::rename(fresh, link, error);
-  if (error) fail(ErrorKind::cannot_create, "{}: cannot be pointed at {}: {}", link.string(), target.string(), error.message());
+  if (error)
+    fail(ErrorKind::cannot_create, "{}: cannot be pointed at {}: {}", link.string(), target.string(), error.message());
 }
 
 template <class T>
 T member(const nlohmann::json& json, const char* key, const fs::path& file) {
   if (const std::optional<T> value = json_value<T>(json, key)) return *value;
-  fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(), key);
+  fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(),
+       key);
 }
 
 RunSettings saved_settings(const nlohmann::json& json, const fs::path& file) {
@@ -72,24 +74,28 @@ bool consistent(const Accumulator::State& state) {
   const kernels::StepState& step = state.step;
   return state.micro >= 0 && step.update >= 0 && step.skipped >= 0 && step.empty >= 0 && step.update <= state.window &&
          step.skipped <= state.window - step.update && step.empty == state.window - step.update - step.skipped &&
-         step.skipped_in_a_row >= 0 && step.skipped_in_a_row <= step.skipped && step.loss_scale > 0 && std::isfinite(step.loss_scale);
+         step.skipped_in_a_row >= 0 && step.skipped_in_a_row <= step.skipped && step.loss_scale > 0 &&
+         std::isfinite(step.loss_scale);
 }
 
 Accumulator::State saved_state(const nlohmann::json& json, const fs::path& file) {
-  Accumulator::State state{.micro = member<std::int64_t>(json, "micro", file), .window = member<std::int64_t>(json, "window", file)};
+  Accumulator::State state{.micro = member<std::int64_t>(json, "micro", file),
+                           .window = member<std::int64_t>(json, "window", file)};
   state.step.update = member<std::int64_t>(json, "update", file);
   state.step.skipped = member<std::int64_t>(json, "skipped", file);
   state.step.empty = member<std::int64_t>(json, "empty", file);
   state.step.skipped_in_a_row = member<std::int64_t>(json, "skipped_in_a_row", file);
   state.step.loss_scale = member<float>(json, "loss_scale", file);
-  if (!consistent(state)) fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
+  if (!consistent(state))
+    fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
   return state;
 }
 
 template <class T>
 void require_same(const char* option, const T& saved, const T& now) {
   if (saved != now)
-    fail(ErrorKind::usage, "--resume: the checkpoint was made with {} {}, but this run has {}; use the same, or a new --out", option,
+    fail(ErrorKind::usage,
+         "--resume: the checkpoint was made with {} {}, but this run has {}; use the same, or a new --out", option,
          saved, now);
 }
 
@@ -139,7 +145,8 @@ fs::path find_checkpoint(const fs::path& path) {
   for (const fs::path& candidate : {path / "latest", path}) {
     if (fs::exists(candidate / "state.json", error)) return candidate;
   }
-  fail(ErrorKind::no_input, "{}: no checkpoint here; a training run with --out {} makes one", path.string(), path.string());
+  fail(ErrorKind::no_input, "{}: no checkpoint here; a training run with --out {} makes one", path.string(),
+       path.string());
 }
 
 void resume_checkpoint(const fs::path& checkpoint, const RunSettings& settings, const ParameterStore& parameters,
@@ -148,7 +155,8 @@ void resume_checkpoint(const fs::path& checkpoint, const RunSettings& settings, 
   const nlohmann::json json = read_json(file);
   const int version = member<int>(json, "format_version", file);
   if (version != format_version)
-    fail(ErrorKind::bad_data, "{}: format version {}, but this Accrue reads version {}", file.string(), version, format_version);
+    fail(ErrorKind::bad_data, "{}: format version {}, but this Accrue reads version {}", file.string(), version,
+         format_version);
   require_same_settings(saved_settings(json, file), settings);
   require_same("the optimizer", member<std::string>(json, "optimizer", file), optimizer.name());
   const Accumulator::State state = saved_state(json, file);

@@ -13,8 +13,9 @@
 
 namespace accrue::train {
 
-// What gives the data cursor its meaning. A run resumes only with the same settings: another value would silently show it
-// other samples. The micro-batch is not among them: a window's samples do not depend on how it is split (contract 24).
+// What gives the data cursor its meaning. A run resumes only with the same settings: another value would silently show
+// it other samples. The micro-batch is not among them: a window's samples do not depend on how it is split (contract
+// 24).
 struct RunSettings {
   std::string program;
   std::uint64_t seed = 0;
@@ -37,10 +38,10 @@ void save_checkpoint(const std::filesystem::path& run, const RunSettings& settin
 // Throws Error(no_input) if there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 
-// Puts a checkpoint's weights, optimizer state and counters back. Throws Error(bad_data) if the files are damaged or of a model
-// of another shape, Error(usage) if the run's settings differ from those it was saved with.
-void resume_checkpoint(const std::filesystem::path& checkpoint, const RunSettings& settings, const ParameterStore& parameters,
-                       optim::Optimizer& optimizer, Accumulator& accumulator);
+// Puts a checkpoint's weights, optimizer state and counters back. Throws Error(bad_data) if the files are damaged or of
+// a model of another shape, Error(usage) if the run's settings differ from those it was saved with.
+void resume_checkpoint(const std::filesystem::path& checkpoint, const RunSettings& settings,
+                       const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator);
 // The model's weights alone.
 void load_weights(const std::filesystem::path& checkpoint, const ParameterStore& parameters);
 

@@ -33,7 +33,8 @@ std::vector<std::string> option_names(const CLI::App& app) {
 
 std::vector<std::string> subcommand_names(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(command->get_name());
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
   return names;
 }
 
@@ -44,7 +45,8 @@ std::string explain_unknown(const CLI::App& app) {
   const std::string name = word.substr(0, word.find('='));
   const bool is_option = name.starts_with("-");
   const std::string guess = nearest(name, is_option ? option_names(command) : subcommand_names(command));
-  std::string message = is_option ? fmt::format("unknown option {}", name) : fmt::format("unexpected argument '{}'", name);
+  std::string message =
+      is_option ? fmt::format("unknown option {}", name) : fmt::format("unexpected argument '{}'", name);
   if (!guess.empty()) message += fmt::format("; did you mean {}?", guess);
   return message;
 }
@@ -103,18 +105,22 @@ void require_seed(CLI::Option* option) {
     std::uint64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error == std::errc() && end == text.data() + text.size()) return std::string();
-    return fmt::format("must be a whole number in [0, {}], but is '{}'", std::numeric_limits<std::uint64_t>::max(), text);
+    return fmt::format("must be a whole number in [0, {}], but is '{}'", std::numeric_limits<std::uint64_t>::max(),
+                       text);
   });
 }
 
 void require_path(CLI::Option* option) {
-  option->check([](const std::string& text) { return text.empty() ? std::string("must name a file or directory, but is empty") : std::string(); });
+  option->check([](const std::string& text) {
+    return text.empty() ? std::string("must name a file or directory, but is empty") : std::string();
+  });
 }
 
 void require_one_of(CLI::Option* option, std::vector<std::string> choices) {
   option->check([choices = std::move(choices)](const std::string& text) {
     if (std::find(choices.begin(), choices.end(), text) != choices.end()) return std::string();
-    return fmt::format("must be one of {}, but is '{}'; did you mean {}?", fmt::join(choices, ", "), text, nearest(text, choices));
+    return fmt::format("must be one of {}, but is '{}'; did you mean {}?", fmt::join(choices, ", "), text,
+                       nearest(text, choices));
   });
 }
 
@@ -124,34 +130,74 @@ void add_device_options(CLI::App& app, std::string& device, int& threads) {
 }
 
 void add_training_options(CLI::App& app, TrainingOptions& o) {
-  require_path(app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run"));
+  require_path(
+      app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run"));
   app.add_flag("--resume", o.resume, "Continue from the newest checkpoint in --out")->group("Run");
-  require_at_least(app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: never")->capture_default_str()->group("Run"), 0);
-  require_at_least(app.add_option("--save-every", o.save_every, "Updates between checkpoints; 0: at the end only")->capture_default_str()->group("Run"), 0);
-  require_at_least(app.add_option("--log-every", o.log_every, "Updates between lines of output when not on a terminal")->capture_default_str()->group("Run"), 1);
-  require_seed(app.add_option("--seed", o.seed, "Seed of weights, order of the data and dropout")->capture_default_str()->group("Run"));
+  require_at_least(app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: never")
+                       ->capture_default_str()
+                       ->group("Run"),
+                   0);
+  require_at_least(app.add_option("--save-every", o.save_every, "Updates between checkpoints; 0: at the end only")
+                       ->capture_default_str()
+                       ->group("Run"),
+                   0);
+  require_at_least(app.add_option("--log-every", o.log_every, "Updates between lines of output when not on a terminal")
+                       ->capture_default_str()
+                       ->group("Run"),
+                   1);
+  require_seed(app.add_option("--seed", o.seed, "Seed of weights, order of the data and dropout")
+                   ->capture_default_str()
+                   ->group("Run"));
 
   const char* batch = "Batch";
   require_at_least(app.add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->group(batch), 1);
   require_at_least(app.add_option("--accumulation", o.accumulation, "Micro-batches per update")->group(batch), 1);
-  require_at_least(app.add_option("--global-batch", o.global_batch, "Samples per update = micro-batch x accumulation")->group(batch), 1);
+  require_at_least(
+      app.add_option("--global-batch", o.global_batch, "Samples per update = micro-batch x accumulation")->group(batch),
+      1);
   app.add_flag("--ragged", o.ragged, "Let the last micro-batch of a window be smaller")->group(batch);
-  require_one_of(app.add_option("--normalisation", o.normalisation, "Divide a window's gradient by its targets, or average the means of its micro-batches (targets, micro-batches)")->capture_default_str()->group(batch), {"targets", "micro-batches"});
-  require_one_of(app.add_option("--data-order", o.data_order, "shuffled or sequential")->capture_default_str()->group(batch), {"shuffled", "sequential"});
-  require_one_of(app.add_option("--partial-window", o.partial_window, "When an epoch ends inside a window: step, drop or carry [step; carry with sequential data]")->group(batch), {"step", "drop", "carry"});
+  require_one_of(app.add_option("--normalisation", o.normalisation,
+                                "Divide a window's gradient by its targets, or average the means of its micro-batches "
+                                "(targets, micro-batches)")
+                     ->capture_default_str()
+                     ->group(batch),
+                 {"targets", "micro-batches"});
+  require_one_of(
+      app.add_option("--data-order", o.data_order, "shuffled or sequential")->capture_default_str()->group(batch),
+      {"shuffled", "sequential"});
+  require_one_of(
+      app.add_option("--partial-window", o.partial_window,
+                     "When an epoch ends inside a window: step, drop or carry [step; carry with sequential data]")
+          ->group(batch),
+      {"step", "drop", "carry"});
 
   const char* group = "Optimizer";
   const double below_one = 1 - 1e-9;
-  require_finite(app.add_option("--learning-rate", o.learning_rate, "Peak learning rate")->capture_default_str()->group(group), 0);
-  require_finite(app.add_option("--min-learning-rate", o.min_learning_rate, "Where the schedule ends")->capture_default_str()->group(group), 0);
-  require_one_of(app.add_option("--schedule", o.schedule, "constant, linear, cosine or wsd")->capture_default_str()->group(group), {"constant", "linear", "cosine", "wsd"});
-  require_at_least(app.add_option("--warmup", o.warmup, "Updates of linear warm-up")->capture_default_str()->group(group), 0);
-  require_at_least(app.add_option("--decay", o.decay, "Updates of the final decay of wsd [a fifth of the steps]")->group(group), 0);
-  require_finite(app.add_option("--clip", o.clip, "Clip the gradient to this norm; 0: off")->capture_default_str()->group(group), 0);
-  require_finite(app.add_option("--beta1", o.beta1, "AdamW's beta1")->capture_default_str()->group(group), 0, below_one);
-  require_finite(app.add_option("--beta2", o.beta2, "AdamW's beta2")->capture_default_str()->group(group), 0, below_one);
+  require_finite(
+      app.add_option("--learning-rate", o.learning_rate, "Peak learning rate")->capture_default_str()->group(group), 0);
+  require_finite(app.add_option("--min-learning-rate", o.min_learning_rate, "Where the schedule ends")
+                     ->capture_default_str()
+                     ->group(group),
+                 0);
+  require_one_of(
+      app.add_option("--schedule", o.schedule, "constant, linear, cosine or wsd")->capture_default_str()->group(group),
+      {"constant", "linear", "cosine", "wsd"});
+  require_at_least(
+      app.add_option("--warmup", o.warmup, "Updates of linear warm-up")->capture_default_str()->group(group), 0);
+  require_at_least(
+      app.add_option("--decay", o.decay, "Updates of the final decay of wsd [a fifth of the steps]")->group(group), 0);
+  require_finite(
+      app.add_option("--clip", o.clip, "Clip the gradient to this norm; 0: off")->capture_default_str()->group(group),
+      0);
+  require_finite(app.add_option("--beta1", o.beta1, "AdamW's beta1")->capture_default_str()->group(group), 0,
+                 below_one);
+  require_finite(app.add_option("--beta2", o.beta2, "AdamW's beta2")->capture_default_str()->group(group), 0,
+                 below_one);
   require_finite(app.add_option("--eps", o.eps, "AdamW's epsilon")->capture_default_str()->group(group), 1e-30);
-  require_finite(app.add_option("--weight-decay", o.weight_decay, "Decay of tensors with two or more dimensions")->capture_default_str()->group(group), 0);
+  require_finite(app.add_option("--weight-decay", o.weight_decay, "Decay of tensors with two or more dimensions")
+                     ->capture_default_str()
+                     ->group(group),
+                 0);
   add_device_options(app, o.device, o.threads);
 }
 
@@ -162,7 +208,8 @@ Device use_device(const std::string& device, int threads) {
 }
 
 BatchPlan batch_plan(const TrainingOptions& o, std::int64_t default_micro_batch) {
-  BatchRequest request{.micro = o.micro_batch, .accumulation = o.accumulation, .global = o.global_batch, .ragged = o.ragged};
+  BatchRequest request{
+      .micro = o.micro_batch, .accumulation = o.accumulation, .global = o.global_batch, .ragged = o.ragged};
   if (!request.micro && !request.global) request.micro = default_micro_batch;
   if (!request.micro && !request.accumulation) {
     // Only the global batch is given: the largest micro-batch up to the default that divides it.
@@ -178,16 +225,17 @@ optim::AdamWOptions adamw_options(const TrainingOptions& o) {
 
 AccumulatorOptions accumulator_options(const TrainingOptions& o, const BatchPlan& batch) {
   const std::int64_t decay = o.decay > 0 ? o.decay : o.steps / 5;
-  return {.accumulation = batch.accumulation,
-          .schedule = optim::validated({.kind = optim::parse_schedule_kind(o.schedule),
-                                        .peak = o.learning_rate,
-                                        .minimum = o.min_learning_rate,
-                                        .warmup = o.warmup,
-                                        .total = o.steps,
-                                        .decay = decay}),
-          .max_norm = o.clip,
-          .normalisation = o.normalisation == "targets" ? Normalisation::targets : Normalisation::mean_over_micro_batches,
-          .seed = o.seed};
+  return {
+      .accumulation = batch.accumulation,
+      .schedule = optim::validated({.kind = optim::parse_schedule_kind(o.schedule),
+                                    .peak = o.learning_rate,
+                                    .minimum = o.min_learning_rate,
+                                    .warmup = o.warmup,
+                                    .total = o.steps,
+                                    .decay = decay}),
+      .max_norm = o.clip,
+      .normalisation = o.normalisation == "targets" ? Normalisation::targets : Normalisation::mean_over_micro_batches,
+      .seed = o.seed};
 }
 
 TrainerOptions trainer_options(const TrainingOptions& o, const BatchPlan& batch) {
@@ -197,7 +245,9 @@ TrainerOptions trainer_options(const TrainingOptions& o, const BatchPlan& batch)
   return {.batch = batch,
           .steps = o.steps,
           .order = sequential ? DataOrder::sequential : DataOrder::shuffled,
-          .partial = partial == "carry" ? PartialWindow::carry : partial == "drop" ? PartialWindow::drop : PartialWindow::step,
+          .partial = partial == "carry"  ? PartialWindow::carry
+                     : partial == "drop" ? PartialWindow::drop
+                                         : PartialWindow::step,
           .seed = o.seed,
           .evaluate_every = o.evaluate_every,
           .save_every = o.save_every};

@@ -61,8 +61,8 @@ void require_seed(CLI::Option* option);  // a whole number of 64 bits
 void require_path(CLI::Option* option);
 void require_one_of(CLI::Option* option, std::vector<std::string> choices);
 
-// Parses the command line and runs the chosen subcommand. Returns the exit code (docs/exit-codes.md); an error is one line on
-// standard error, and an unknown option or subcommand names the nearest one there is.
+// Parses the command line and runs the chosen subcommand. Returns the exit code (docs/exit-codes.md); an error is one
+// line on standard error, and an unknown option or subcommand names the nearest one there is.
 int run_program(CLI::App& app, int argc, char** argv);
 
 }  // namespace accrue::train

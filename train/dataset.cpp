@@ -11,9 +11,11 @@ Batch TextDataset::batch(std::span<const std::int64_t> indices, Device device) c
   const auto context = static_cast<std::size_t>(samples_.context());
   std::vector<std::int32_t> tokens(indices.size() * context), targets(tokens.size());
   for (std::size_t i = 0; i < indices.size(); ++i)
-    samples_.copy(indices[i], std::span(tokens).subspan(i * context, context), std::span(targets).subspan(i * context, context));
+    samples_.copy(indices[i], std::span(tokens).subspan(i * context, context),
+                  std::span(targets).subspan(i * context, context));
   const Shape shape{count, samples_.context()};
-  return {.inputs = Tensor::from<std::int32_t>(tokens, shape, device), .targets = Tensor::from<std::int32_t>(targets, shape, device)};
+  return {.inputs = Tensor::from<std::int32_t>(tokens, shape, device),
+          .targets = Tensor::from<std::int32_t>(targets, shape, device)};
 }
 
 ImageDataset::Moments ImageDataset::moments_of(const LabelledImages& images) {

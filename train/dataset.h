@@ -41,8 +41,8 @@ class TextDataset final : public Dataset {
   TokenSamples samples_;
 };
 
-// Labelled images: inputs f32 [samples, pixels], each pixel p in [0, 255] standardised to (p / 255 - mean) / deviation with
-// the given moments; targets i32 [samples].
+// Labelled images: inputs f32 [samples, pixels], each pixel p in [0, 255] standardised to (p / 255 - mean) / deviation
+// with the given moments; targets i32 [samples].
 class ImageDataset final : public Dataset {
  public:
   struct Moments {

@@ -8,7 +8,8 @@
 namespace accrue::train {
 namespace {
 
-void for_each_batch(const Dataset& data, std::int64_t micro_batch, Device device, const std::function<void(const Batch&)>& visit) {
+void for_each_batch(const Dataset& data, std::int64_t micro_batch, Device device,
+                    const std::function<void(const Batch&)>& visit) {
   check(micro_batch >= 1, "evaluate: the micro-batch must be at least 1, but is {}", micro_batch);
   for (std::int64_t first = 0; first < data.size(); first += micro_batch) {
     std::vector<std::int64_t> indices(static_cast<std::size_t>(std::min(micro_batch, data.size() - first)));
@@ -27,12 +28,13 @@ Evaluation evaluate(const LossFunction& loss, const Dataset& data, std::int64_t 
     total.sum += terms.sum;
     total.count += terms.count;
   });
-  return {.loss = total.count == 0 ? std::numeric_limits<double>::quiet_NaN() : total.sum / static_cast<double>(total.count),
+  return {.loss = total.count == 0 ? std::numeric_limits<double>::quiet_NaN()
+                                   : total.sum / static_cast<double>(total.count),
           .targets = total.count};
 }
 
-double accuracy(const std::function<Tensor(Tape&, const Tensor&)>& logits, const Dataset& data, std::int64_t micro_batch,
-                Device device) {
+double accuracy(const std::function<Tensor(Tape&, const Tensor&)>& logits, const Dataset& data,
+                std::int64_t micro_batch, Device device) {
   std::int64_t correct = 0;
   for_each_batch(data, micro_batch, device, [&](const Batch& batch) {
     Tape tape = Tape::inference();

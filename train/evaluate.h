@@ -22,7 +22,7 @@ struct Evaluation {
 Evaluation evaluate(const LossFunction& loss, const Dataset& data, std::int64_t micro_batch, Device device);
 
 // Share of samples whose largest logit is the target; logits(tape, inputs) gives [samples, classes].
-double accuracy(const std::function<Tensor(Tape&, const Tensor&)>& logits, const Dataset& data, std::int64_t micro_batch,
-                Device device);
+double accuracy(const std::function<Tensor(Tape&, const Tensor&)>& logits, const Dataset& data,
+                std::int64_t micro_batch, Device device);
 
 }  // namespace accrue::train

@@ -38,13 +38,14 @@ void run_training(const GptTrainOptions& options) {
   optim::AdamW optimizer(parameters, adamw_options(options.run));
   Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch));
   const auto loss = [&](Tape& tape, const Batch& b) { return model.loss(tape, b.inputs, b.targets); };
-  Trainer trainer(accumulator, loss, data.train, data.validation_or_null(), trainer_options(options.run, batch), device);
+  Trainer trainer(accumulator, loss, data.train, data.validation_or_null(), trainer_options(options.run, batch),
+                  device);
 
   // Output: a line of progress, metrics.jsonl, checkpoints; --resume picks up where the last one stood.
   Run run(options.run, "gpt", gpt_config_json(data.model), data.train, batch);
   if (options.run.resume) run.resume(parameters, optimizer, accumulator);
-  run.announce(fmt::format("GPT {} layers, {} heads, width {}, context {}: {} parameters", data.model.layers, data.model.heads,
-                           data.model.width, data.model.context, parameters.parameter_count()));
+  run.announce(fmt::format("GPT {} layers, {} heads, width {}, context {}: {} parameters", data.model.layers,
+                           data.model.heads, data.model.width, data.model.context, parameters.parameter_count()));
   trainer.on_window = [&](const WindowRecord& record) { run.log(record); };
   trainer.on_save = [&] { run.save(parameters, optimizer, accumulator); };
   trainer.run();
@@ -101,6 +102,8 @@ int main(int argc, char** argv) {
   add_gpt_eval(app, eval_options)->callback([&] { run_evaluation(eval_options); });
   add_gpt_sample(app, sample_options)->callback([&] { run_sampling(sample_options); });
   add_gpt_verify(app, verify_options)->callback([&] { run_verification(verify_options); });
-  add_plot(app, metrics)->callback([&] { fmt::print("{}", draw_loss_curve(read_loss_curve(metrics), locale_is_utf8())); });
+  add_plot(app, metrics)->callback([&] {
+    fmt::print("{}", draw_loss_curve(read_loss_curve(metrics), locale_is_utf8()));
+  });
   return run_program(app, argc, argv);
 }

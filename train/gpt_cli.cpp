@@ -16,10 +16,12 @@ namespace {
 void add_model_options(CLI::App& app, GptModelOptions& o) {
   const char* group = "Model";
   require_at_least(app.add_option("--layers", o.layers, "Transformer blocks [4]")->group(group), 1);
-  require_at_least(app.add_option("--heads", o.heads, "Attention heads [4]")->group(group), 1, std::numeric_limits<int>::max());
+  require_at_least(app.add_option("--heads", o.heads, "Attention heads [4]")->group(group), 1,
+                   std::numeric_limits<int>::max());
   require_at_least(app.add_option("--width", o.width, "Embedding width [128]")->group(group), 1);
   require_at_least(app.add_option("--context", o.context, "Tokens a sample [64]")->group(group), 1);
-  require_at_least(app.add_option("--vocabulary,--vocab", o.vocabulary, "Tokens of the model [256: bytes]")->group(group), 1);
+  require_at_least(
+      app.add_option("--vocabulary,--vocab", o.vocabulary, "Tokens of the model [256: bytes]")->group(group), 1);
   require_finite(app.add_option("--dropout", o.dropout, "Dropout probability [0]")->group(group), 0, 0.999);
   app.add_flag("--recompute", o.recompute, "Keep only block inputs, compute the rest again in backward")->group(group);
 }
@@ -40,7 +42,8 @@ void add_source_options(CLI::App& app, GptSource& source) {
 template <class T>
 void require_agreement(const char* option, const std::optional<T>& given, T fixed, const std::string& by) {
   if (given && *given != fixed)
-    fail(ErrorKind::bad_data, "{} {} contradicts {}, which has {}; leave {} out, or start a new run", option, *given, by, fixed, option);
+    fail(ErrorKind::bad_data, "{} {} contradicts {}, which has {}; leave {} out, or start a new run", option, *given,
+         by, fixed, option);
 }
 
 nn::GptConfig config_of_file(const GptTrainOptions& options) {
@@ -52,14 +55,16 @@ nn::GptConfig config_of_file(const GptTrainOptions& options) {
     config = read_gpt_config(std::filesystem::path(source) / "config.json");
     require_agreement("--heads", given.heads, config.heads, source);
   } else {
-    if (!given.heads) fail(ErrorKind::usage, "--weights needs --heads: the file's shapes do not tell the number of heads");
+    if (!given.heads)
+      fail(ErrorKind::usage, "--weights needs --heads: the file's shapes do not tell the number of heads");
     config = gpt_config_of_weights(options.weights, *given.heads);
   }
   require_agreement("--layers", given.layers, config.layers, source);
   require_agreement("--width", given.width, config.width, source);
   require_agreement("--vocabulary", given.vocabulary, config.vocabulary, source);
   if (given.context && *given.context > config.context)
-    fail(ErrorKind::bad_data, "--context {} is beyond {}, which has {} positions", *given.context, source, config.context);
+    fail(ErrorKind::bad_data, "--context {} is beyond {}, which has {} positions", *given.context, source,
+         config.context);
   config.dropout = given.dropout.value_or(config.dropout);
   config.recompute = given.recompute;
   return config;
@@ -69,10 +74,17 @@ nn::GptConfig config_of_file(const GptTrainOptions& options) {
 
 CLI::App* add_gpt_train(CLI::App& app, GptTrainOptions& o) {
   CLI::App* train = app.add_subcommand("train", "Train on a text file");
-  require_path(train->add_option("--text", o.text, "Text to learn; its bytes are the tokens")->required()->group("Run"));
+  require_path(
+      train->add_option("--text", o.text, "Text to learn; its bytes are the tokens")->required()->group("Run"));
   require_at_least(train->add_option("--steps", o.run.steps, "Updates of the whole run")->required()->group("Run"), 1);
-  require_finite(train->add_option("--validation-fraction", o.validation_fraction, "Share of the text, at its end, kept for validation")->capture_default_str()->group("Run"), 0, 0.999);
-  require_path(train->add_option("--weights", o.weights, "Start from GPT-2 weights (safetensors, Hugging Face names)")->group("Model"));
+  require_finite(train
+                     ->add_option("--validation-fraction", o.validation_fraction,
+                                  "Share of the text, at its end, kept for validation")
+                     ->capture_default_str()
+                     ->group("Run"),
+                 0, 0.999);
+  require_path(train->add_option("--weights", o.weights, "Start from GPT-2 weights (safetensors, Hugging Face names)")
+                   ->group("Model"));
   add_model_options(*train, o.model);
   add_training_options(*train, o.run);
   train->get_option("--resume")->excludes(train->get_option("--weights"));
@@ -84,7 +96,8 @@ CLI::App* add_gpt_eval(CLI::App& app, GptEvalOptions& o) {
   CLI::App* eval = app.add_subcommand("eval", "Mean loss over all sequential samples of a text");
   add_source_options(*eval, o.source);
   require_path(eval->add_option("--text", o.text, "Text to evaluate on")->required());
-  require_at_least(eval->add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->capture_default_str(), 1);
+  require_at_least(eval->add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->capture_default_str(),
+                   1);
   eval->add_flag("--json", o.json, R"(Print {"loss": …, "targets": …})");
   add_device_options(*eval, o.device, o.threads);
   return eval;
@@ -95,8 +108,12 @@ CLI::App* add_gpt_sample(CLI::App& app, GptSampleOptions& o) {
   add_source_options(*sample, o.source);
   sample->add_option("--prompt", o.prompt, "Text to continue")->required();
   require_at_least(sample->add_option("--tokens", o.sampling.tokens, "Tokens to generate")->capture_default_str(), 0);
-  require_finite(sample->add_option("--temperature", o.sampling.temperature, "0: always the most likely token")->capture_default_str(), 0);
-  require_at_least(sample->add_option("--top-k", o.sampling.top_k, "Choose among the k most likely tokens; 0: all")->capture_default_str(), 0);
+  require_finite(sample->add_option("--temperature", o.sampling.temperature, "0: always the most likely token")
+                     ->capture_default_str(),
+                 0);
+  require_at_least(sample->add_option("--top-k", o.sampling.top_k, "Choose among the k most likely tokens; 0: all")
+                       ->capture_default_str(),
+                   0);
   require_seed(sample->add_option("--seed", o.sampling.seed, "Seed of the choices")->capture_default_str());
   add_device_options(*sample, o.device, o.threads);
   return sample;
@@ -106,8 +123,10 @@ CLI::App* add_gpt_verify(CLI::App& app, GptVerifyOptions& o) {
   CLI::App* verify = app.add_subcommand("verify", "Show that splitting a window into micro-batches changes nothing");
   verify->add_option("--splits", o.splits, "Splits of one window, MICROxACCUMULATION each")->capture_default_str();
   require_path(verify->add_option("--text", o.text, "Take the samples from this text [random tokens]"));
-  verify->add_flag("--equal-targets", o.equal_targets, "Do not mask targets (by default micro-batches get unequal counts)");
-  require_seed(verify->add_option("--seed", o.seed, "Seed of weights, random tokens and dropout")->capture_default_str());
+  verify->add_flag("--equal-targets", o.equal_targets,
+                   "Do not mask targets (by default micro-batches get unequal counts)");
+  require_seed(
+      verify->add_option("--seed", o.seed, "Seed of weights, random tokens and dropout")->capture_default_str());
   add_model_options(*verify, o.model);
   add_device_options(*verify, o.device, o.threads);
   return verify;
@@ -138,9 +157,12 @@ GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options) {
   text.require_vocabulary(config.vocabulary);
   const std::int64_t context = options.model.context.value_or(config.context);
   const TokenFile::Split parts = text.split(options.validation_fraction);
-  GptData data{.model = config, .train = TextDataset(TokenSamples(parts.train, context, text.name())), .validation = std::nullopt};
+  GptData data{.model = config,
+               .train = TextDataset(TokenSamples(parts.train, context, text.name())),
+               .validation = std::nullopt};
   // Even if no byte is left for it, which is an error then and not a run without validation.
-  if (options.validation_fraction > 0) data.validation.emplace(TokenSamples(parts.validation, context, text.name() + " (validation part)"));
+  if (options.validation_fraction > 0)
+    data.validation.emplace(TokenSamples(parts.validation, context, text.name() + " (validation part)"));
   return data;
 }
 
@@ -159,7 +181,8 @@ LoadedGpt::LoadedGpt(const GptSource& source, Device device) {
   }
 }
 
-VerifySamples::VerifySamples(const std::string& text, std::int64_t samples, const nn::GptConfig& model, std::uint64_t seed)
+VerifySamples::VerifySamples(const std::string& text, std::int64_t samples, const nn::GptConfig& model,
+                             std::uint64_t seed)
     : samples_(samples), model_(model), seed_(seed) {
   if (text.empty()) return;
   file_.emplace(text);
@@ -172,27 +195,33 @@ Batch VerifySamples::batch(std::span<const std::int64_t> indices, Device device)
   std::vector<std::int32_t> tokens, targets;
   for (const std::int64_t sample : indices) {
     for (std::int64_t t = 0; t < model_.context; ++t) {
-      const Philox4 random = sample_random({.seed = seed_}, ~0u - 1, static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(t));
+      const Philox4 random =
+          sample_random({.seed = seed_}, ~0u - 1, static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(t));
       tokens.push_back(static_cast<std::int32_t>(random[0] % model_.vocabulary));
       targets.push_back(static_cast<std::int32_t>(random[1] % model_.vocabulary));
     }
   }
   const Shape shape{static_cast<std::int64_t>(indices.size()), model_.context};
-  return {.inputs = Tensor::from<std::int32_t>(tokens, shape, device), .targets = Tensor::from<std::int32_t>(targets, shape, device)};
+  return {.inputs = Tensor::from<std::int32_t>(tokens, shape, device),
+          .targets = Tensor::from<std::int32_t>(targets, shape, device)};
 }
 
 void print_verification(const std::vector<SplitDifference>& differences) {
-  fmt::print("Relative difference from the unsplit window of {} samples (contract 12 allows {:.0e} in the gradient):\n\n",
-             differences.front().split.samples(), split_equivalence_bound);
-  fmt::print("{:>12} {:>10} {:>10} {:>10} {:>12}  {}\n", "micro x K", "loss", "gradient", "weights", "peak memory", "worst tensor's gradient");
+  fmt::print(
+      "Relative difference from the unsplit window of {} samples (contract 12 allows {:.0e} in the gradient):\n\n",
+      differences.front().split.samples(), split_equivalence_bound);
+  fmt::print("{:>12} {:>10} {:>10} {:>10} {:>12}  {}\n", "micro x K", "loss", "gradient", "weights", "peak memory",
+             "worst tensor's gradient");
   bool holds = true;
   for (const SplitDifference& d : differences) {
     const bool ok = d.gradient <= split_equivalence_bound;
     holds = holds && ok;
-    fmt::print("{:>12} {:>10.2e} {:>10.2e} {:>10.2e} {:>12}  {} {:.2e}{}\n", fmt::format("{} x {}", d.split.micro, d.split.accumulation),
-               d.loss, d.gradient, d.weights, format_bytes(d.peak_bytes), d.worst_tensor, d.worst_gradient, ok ? "" : "  <-- beyond the bound");
+    fmt::print("{:>12} {:>10.2e} {:>10.2e} {:>10.2e} {:>12}  {} {:.2e}{}\n",
+               fmt::format("{} x {}", d.split.micro, d.split.accumulation), d.loss, d.gradient, d.weights,
+               format_bytes(d.peak_bytes), d.worst_tensor, d.worst_gradient, ok ? "" : "  <-- beyond the bound");
   }
-  if (!holds) fail(ErrorKind::numeric, "a split window's gradient differs by more than {:.0e}", split_equivalence_bound);
+  if (!holds)
+    fail(ErrorKind::numeric, "a split window's gradient differs by more than {:.0e}", split_equivalence_bound);
   fmt::print("\nEvery split gives the gradient of the whole window.\n");
 }
 

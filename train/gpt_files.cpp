@@ -22,7 +22,8 @@ constexpr std::string_view prefix = "transformer.";
 template <class T>
 T value_of(const nlohmann::json& json, const char* key, const fs::path& file) {
   if (const std::optional<T> value = json_value<T>(json, key)) return *value;
-  fail(ErrorKind::bad_data, "{}: '{}' is missing or not such a number; is this the config.json of a GPT-2?", file.string(), key);
+  fail(ErrorKind::bad_data, "{}: '{}' is missing or not such a number; is this the config.json of a GPT-2?",
+       file.string(), key);
 }
 
 bool has_prefix(const SafetensorsFile& file) { return file.find("transformer.wte.weight") != nullptr; }
@@ -30,7 +31,8 @@ bool has_prefix(const SafetensorsFile& file) { return file.find("transformer.wte
 Shape shape_of(const SafetensorsFile& file, const std::string& name, const fs::path& weights) {
   const SafetensorsEntry* entry = file.find((has_prefix(file) ? std::string(prefix) : std::string()) + name);
   if (entry == nullptr || entry->shape.rank() != 2)
-    fail(ErrorKind::bad_data, "{}: no tensor '{}' with two axes; is this a GPT-2 with Hugging Face's names?", weights.string(), name);
+    fail(ErrorKind::bad_data, "{}: no tensor '{}' with two axes; is this a GPT-2 with Hugging Face's names?",
+         weights.string(), name);
   return entry->shape;
 }
 
@@ -87,8 +89,13 @@ nn::GptConfig read_gpt_config(const fs::path& path) {
 nn::GptConfig gpt_config_of_weights(const fs::path& weights, int heads) {
   const SafetensorsFile file(weights);
   const Shape tokens = shape_of(file, "wte.weight", weights), positions = shape_of(file, "wpe.weight", weights);
-  nn::GptConfig config{.vocabulary = tokens[0], .context = positions[0], .layers = count_layers(file), .heads = heads, .width = tokens[1]};
-  if (config.layers == 0) fail(ErrorKind::bad_data, "{}: no block 'h.0'; is this a GPT-2 with Hugging Face's names?", weights.string());
+  nn::GptConfig config{.vocabulary = tokens[0],
+                       .context = positions[0],
+                       .layers = count_layers(file),
+                       .heads = heads,
+                       .width = tokens[1]};
+  if (config.layers == 0)
+    fail(ErrorKind::bad_data, "{}: no block 'h.0'; is this a GPT-2 with Hugging Face's names?", weights.string());
   config.validate();
   return config;
 }

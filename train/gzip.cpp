@@ -22,9 +22,7 @@ GzipReader::GzipReader(std::span<const std::uint8_t> file, std::string_view name
   if (status != Z_OK) fail(ErrorKind::memory, "{}: cannot start decompression: {}", name_, zError(status));
 }
 
-GzipReader::~GzipReader() {
-  inflateEnd(stream_.get());
-}
+GzipReader::~GzipReader() { inflateEnd(stream_.get()); }
 
 std::size_t GzipReader::read(std::span<std::uint8_t> output) {
   std::size_t written = 0;

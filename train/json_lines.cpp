@@ -12,8 +12,10 @@ namespace accrue::train {
 namespace fs = std::filesystem;
 
 JsonLines::JsonLines(fs::path path, Mode mode)
-    : path_(std::move(path)), file_(path_, std::ios::binary | (mode == Mode::append ? std::ios::app : std::ios::trunc)) {
-  if (!file_) fail(ErrorKind::cannot_create, "{}: cannot be opened for writing: {}", path_.string(), std::strerror(errno));
+    : path_(std::move(path)),
+      file_(path_, std::ios::binary | (mode == Mode::append ? std::ios::app : std::ios::trunc)) {
+  if (!file_)
+    fail(ErrorKind::cannot_create, "{}: cannot be opened for writing: {}", path_.string(), std::strerror(errno));
 }
 
 void JsonLines::write(const nlohmann::json& object) {

@@ -8,8 +8,8 @@
 
 namespace accrue::train {
 
-// Appends objects to a file, each flushed as a whole line. A number that is not finite is written as the string "NaN", "Infinity"
-// or "-Infinity": valid JSON that still shows what happened.
+// Appends objects to a file, each flushed as a whole line. A number that is not finite is written as the string "NaN",
+// "Infinity" or "-Infinity": valid JSON that still shows what happened.
 class JsonLines {
  public:
   enum class Mode { start_over, append };
@@ -23,8 +23,8 @@ class JsonLines {
   std::ofstream file_;
 };
 
-// Shortens a log to the objects whose "update" is at most this, so that a run resumed there continues the log without repeats; a
-// torn last line goes too. A missing file stays missing. The old file is replaced in one step.
+// Shortens a log to the objects whose "update" is at most this, so that a run resumed there continues the log without
+// repeats; a torn last line goes too. A missing file stays missing. The old file is replaced in one step.
 void truncate_after(const std::filesystem::path& path, std::int64_t update);
 
 // A number for JsonLines, as itself or, when not finite, as a string.

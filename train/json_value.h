@@ -9,8 +9,8 @@
 
 namespace accrue::train {
 
-// The object's member of this name if it is there and exactly a T: unlike nlohmann's get<T>(), which drops a fraction, a
-// sign or high bits, a number that is no T is no value.
+// The object's member of this name if it is there and exactly a T: unlike nlohmann's get<T>(), which drops a fraction,
+// a sign or high bits, a number that is no T is no value.
 template <class T>
 std::optional<T> json_value(const nlohmann::json& object, const char* key) {
   const auto member = object.find(key);

@@ -26,10 +26,13 @@ struct Range {
   }
 };
 
-bool finite(const std::pair<double, double>& point) { return std::isfinite(point.first) && std::isfinite(point.second); }
+bool finite(const std::pair<double, double>& point) {
+  return std::isfinite(point.first) && std::isfinite(point.second);
+}
 
 // The bit of a braille pattern (U+2800 + bits) for the dot in column 0..1, row 0..3 of a character.
-constexpr std::array<std::array<std::uint8_t, 2>, 4> braille_bits = {{{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}}};
+constexpr std::array<std::array<std::uint8_t, 2>, 4> braille_bits = {
+    {{0x01, 0x08}, {0x02, 0x10}, {0x04, 0x20}, {0x40, 0x80}}};
 
 std::string braille(std::uint8_t bits) {
   if (bits == 0) return " ";
@@ -47,10 +50,12 @@ class Canvas {
     std::vector<std::uint8_t> bits(cells_.size());
     for (const auto& point : series.points) {
       if (!finite(point)) continue;
-      const int column = x_.cell(point.first, options_.width * dots_x), row = y_.cell(point.second, options_.height * dots_y);
+      const int column = x_.cell(point.first, options_.width * dots_x),
+                row = y_.cell(point.second, options_.height * dots_y);
       const int from_top = options_.height * dots_y - 1 - row;
       const std::size_t cell = index(column / dots_x, from_top / dots_y);
-      bits[cell] |= braille_bits[static_cast<std::size_t>(from_top % dots_y)][static_cast<std::size_t>(column % dots_x)];
+      bits[cell] |=
+          braille_bits[static_cast<std::size_t>(from_top % dots_y)][static_cast<std::size_t>(column % dots_x)];
     }
     for (std::size_t i = 0; i < bits.size(); ++i) {
       if (bits[i] != 0) cells_[i] = options_.unicode ? braille(bits[i]) : ".";
@@ -59,7 +64,9 @@ class Canvas {
 
   void marks(const Series& series, const std::string& mark) {
     for (const auto& point : series.points) {
-      if (finite(point)) cells_[index(x_.cell(point.first, options_.width), options_.height - 1 - y_.cell(point.second, options_.height))] = mark;
+      if (finite(point))
+        cells_[index(x_.cell(point.first, options_.width),
+                     options_.height - 1 - y_.cell(point.second, options_.height))] = mark;
     }
   }
 
@@ -70,7 +77,9 @@ class Canvas {
   }
 
  private:
-  std::size_t index(int column, int from_top) const { return static_cast<std::size_t>(from_top * options_.width + column); }
+  std::size_t index(int column, int from_top) const {
+    return static_cast<std::size_t>(from_top * options_.width + column);
+  }
 
   const PlotOptions& options_;
   Range x_, y_;
@@ -79,15 +88,16 @@ class Canvas {
 
 std::string legend(const std::vector<Series>& series, const std::vector<std::string>& marks) {
   std::string text;
-  for (std::size_t i = 0; i < series.size(); ++i) text += fmt::format("{}{} {}", i == 0 ? "" : "   ", marks[i], series[i].name);
+  for (std::size_t i = 0; i < series.size(); ++i)
+    text += fmt::format("{}{} {}", i == 0 ? "" : "   ", marks[i], series[i].name);
   return text;
 }
 
 }  // namespace
 
 std::string line_plot(const std::vector<Series>& series, const PlotOptions& options) {
-  check(options.width >= 10 && options.height >= 3, "line_plot: needs at least 10 x 3 characters, but got {} x {}", options.width,
-        options.height);
+  check(options.width >= 10 && options.height >= 3, "line_plot: needs at least 10 x 3 characters, but got {} x {}",
+        options.width, options.height);
   Range x, y;
   for (const Series& one : series) {
     for (const auto& point : one.points) {
@@ -108,7 +118,8 @@ std::string line_plot(const std::vector<Series>& series, const PlotOptions& opti
     }
   }
 
-  const std::string bar = options.unicode ? "│" : "|", corner = options.unicode ? "└" : "+", dash = options.unicode ? "─" : "-";
+  const std::string bar = options.unicode ? "│" : "|", corner = options.unicode ? "└" : "+",
+                    dash = options.unicode ? "─" : "-";
   std::string text = fmt::format("{:>9}   {}\n", options.y_label, legend(series, marks));
   for (int row = 0; row < options.height; ++row) {
     const bool labelled = row % 5 == 0 || row == options.height - 1;

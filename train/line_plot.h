@@ -13,14 +13,14 @@ struct Series {
 };
 
 struct PlotOptions {
-  int width = 72;   // columns of the plotting area
-  int height = 16;  // rows of the plotting area
+  int width = 72;       // columns of the plotting area
+  int height = 16;      // rows of the plotting area
   bool unicode = true;  // braille dots; otherwise plain ASCII
   std::string x_label, y_label;
 };
 
-// The first series as a curve (2 x 4 braille dots a character, or '.'), each further one as marks on top. Axes span the finite
-// points of all series. No finite point at all gives a line that says so.
+// The first series as a curve (2 x 4 braille dots a character, or '.'), each further one as marks on top. Axes span the
+// finite points of all series. No finite point at all gives a line that says so.
 std::string line_plot(const std::vector<Series>& series, const PlotOptions& options);
 
 }  // namespace accrue::train

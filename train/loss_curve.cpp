@@ -28,7 +28,8 @@ LossCurve read_loss_curve(const std::filesystem::path& metrics) {
     rest.remove_prefix(std::min(rest.size(), text.size() + 1));
     const nlohmann::json object = nlohmann::json::parse(text, nullptr, false);
     if (!object.is_object() || !object.contains("update") || !object["update"].is_number() || !object.contains("loss"))
-      fail(ErrorKind::bad_data, "{}:{}: not an object with \"update\" and \"loss\"; is this a metrics.jsonl?", metrics.string(), line);
+      fail(ErrorKind::bad_data, "{}:{}: not an object with \"update\" and \"loss\"; is this a metrics.jsonl?",
+           metrics.string(), line);
     const double update = number(object["update"]);
     curve.train.emplace_back(update, number(object["loss"]));
     if (object.contains("validation_loss")) curve.validation.emplace_back(update, number(object["validation_loss"]));

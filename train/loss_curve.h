@@ -12,8 +12,8 @@ struct LossCurve {
   std::vector<std::pair<double, double>> train, validation;  // update, loss
 };
 
-// Reads metrics.jsonl. Throws Error(no_input) if it is missing, Error(bad_data) naming the first line that is not an object with a
-// numeric "update" and a "loss". Losses logged as "NaN" or "Infinity" are NaN here.
+// Reads metrics.jsonl. Throws Error(no_input) if it is missing, Error(bad_data) naming the first line that is not an
+// object with a numeric "update" and a "loss". Losses logged as "NaN" or "Infinity" are NaN here.
 LossCurve read_loss_curve(const std::filesystem::path& metrics);
 
 // Both curves as text; `unicode` false for terminals without UTF-8.

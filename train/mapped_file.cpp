@@ -59,9 +59,7 @@ MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
   bytes_ = {static_cast<const std::uint8_t*>(address), size};
 }
 
-MappedFile::~MappedFile() {
-  unmap();
-}
+MappedFile::~MappedFile() { unmap(); }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}

@@ -22,7 +22,8 @@ nn::Loss classification_loss(const nn::Mlp& model, Tape& tape, const Batch& batc
 ImageDataset test_images(const std::string& folder, const MlpConfig& config) {
   ImageDataset test(load_labelled_images(folder, "t10k"), config.moments);
   if (test.pixels() != config.widths.front())
-    fail(ErrorKind::bad_data, "{}: test images of {} pixels, but the model takes {}", folder, test.pixels(), config.widths.front());
+    fail(ErrorKind::bad_data, "{}: test images of {} pixels, but the model takes {}", folder, test.pixels(),
+         config.widths.front());
   return test;
 }
 
@@ -34,7 +35,8 @@ void run_training(MlpTrainOptions& options) {
   const MlpConfig config = mlp_config(options, images);
   const ImageDataset data(std::move(images), config.moments);
   const ImageDataset test = test_images(options.data, config);
-  options.run.steps = updates_of_epochs(options.epochs, data.size(), batch, trainer_options(options.run, batch).partial);
+  options.run.steps =
+      updates_of_epochs(options.epochs, data.size(), batch, trainer_options(options.run, batch).partial);
 
   nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
@@ -47,8 +49,8 @@ void run_training(MlpTrainOptions& options) {
 
   Run run(options.run, "mlp", mlp_config_json(config), data, batch);
   if (options.run.resume) run.resume(parameters, optimizer, accumulator);
-  run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths), parameters.parameter_count(),
-                           data.size(), options.run.steps));
+  run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths),
+                           parameters.parameter_count(), data.size(), options.run.steps));
   trainer.on_window = [&](const WindowRecord& record) { run.log(record); };
   trainer.on_save = [&] { run.save(parameters, optimizer, accumulator); };
   trainer.run();
@@ -73,7 +75,9 @@ void run_evaluation(const MlpEvalOptions& options) {
   const Evaluation result = evaluate(loss, test, options.micro_batch, device);
   const double correct = accuracy(logits, test, options.micro_batch, device);
   if (options.json) {
-    fmt::print("{}\n", nlohmann::json{{"accuracy", correct}, {"loss", json_number(result.loss)}, {"targets", result.targets}}.dump());
+    fmt::print(
+        "{}\n",
+        nlohmann::json{{"accuracy", correct}, {"loss", json_number(result.loss)}, {"targets", result.targets}}.dump());
   } else {
     fmt::print("test accuracy {:.2f} %, loss {:.6f} over {} images\n", 100 * correct, result.loss, result.targets);
   }

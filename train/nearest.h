@@ -7,7 +7,8 @@
 
 namespace accrue::train {
 
-// Insertions, deletions, substitutions and swaps of neighbours that turn one word into the other (optimal string alignment).
+// Insertions, deletions, substitutions and swaps of neighbours that turn one word into the other (optimal string
+// alignment).
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
 // The choice with the smallest edit distance to `word` (the first of several); empty if there are no choices.

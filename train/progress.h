@@ -11,21 +11,22 @@ namespace accrue::train {
 struct ProgressState {
   std::int64_t update = 0, total = 0;
   double loss = 0, grad_norm = 0;
-  double rate = 0;                 // tokens or samples a second
+  double rate = 0;  // tokens or samples a second
   std::string unit = "tokens";
   std::optional<double> remaining_seconds;
   std::size_t peak_bytes = 0;
   std::optional<double> validation_loss;
 };
 
-// "update 40/1000  loss 2.3456  norm 0.81  21,000 tokens/s  3m 05s left  peak 35.2 MiB", cut to `width` columns (0: uncut).
+// "update 40/1000  loss 2.3456  norm 0.81  21,000 tokens/s  3m 05s left  peak 35.2 MiB", cut to `width` columns (0:
+// uncut).
 std::string format_progress(const ProgressState& state, std::size_t width = 0);
-std::string format_bytes(std::size_t bytes);      // "35.2 MiB"
-std::string format_duration(double seconds);      // "3m 05s", "1h 02m"
-std::string format_count(double count);           // "21,000"
+std::string format_bytes(std::size_t bytes);  // "35.2 MiB"
+std::string format_duration(double seconds);  // "3m 05s", "1h 02m"
+std::string format_count(double count);       // "21,000"
 
-// On a terminal one line is rewritten in place; elsewhere every `every`-th update, and the last, gets a line of its own.
-// An update with a validation loss always leaves a line.
+// On a terminal one line is rewritten in place; elsewhere every `every`-th update, and the last, gets a line of its
+// own. An update with a validation loss always leaves a line.
 class Progress {
  public:
   Progress(std::FILE* stream, std::int64_t every);

@@ -32,7 +32,8 @@ nlohmann::json metrics_object(const WindowRecord& record, const std::string& uni
 
 }  // namespace
 
-Run::Run(const TrainingOptions& options, const std::string& program, nlohmann::json config, const Dataset& data, const BatchPlan& batch)
+Run::Run(const TrainingOptions& options, const std::string& program, nlohmann::json config, const Dataset& data,
+         const BatchPlan& batch)
     : options_(options),
       settings_{.program = program,
                 .seed = options.seed,
@@ -47,7 +48,8 @@ Run::Run(const TrainingOptions& options, const std::string& program, nlohmann::j
   const fs::path out = options.out;
   std::error_code error;
   if (!options.resume && fs::exists(out / "latest", error))
-    fail(ErrorKind::usage, "--out {} already holds a run; continue it with --resume, or choose another directory", out.string());
+    fail(ErrorKind::usage, "--out {} already holds a run; continue it with --resume, or choose another directory",
+         out.string());
   make_run_directory(out);
   if (!options.resume) metrics_ = std::make_unique<JsonLines>(out / "metrics.jsonl", JsonLines::Mode::start_over);
 }
@@ -70,7 +72,8 @@ void Run::log(const WindowRecord& record) {
   metrics_->write(metrics_object(record, unit_));
   if (report.outcome == Outcome::skipped) {
     progress_.finish();
-    fmt::print("window {} skipped: its gradient is not finite; the weights stay those of update {}\n", report.window, report.update);
+    fmt::print("window {} skipped: its gradient is not finite; the weights stay those of update {}\n", report.window,
+               report.update);
   }
   // Smoothed, so that one slow window does not make the estimate jump.
   window_seconds_ = window_seconds_ == 0 ? record.seconds : 0.95 * window_seconds_ + 0.05 * record.seconds;

@@ -16,7 +16,8 @@ namespace accrue::train {
 class Run {
  public:
   // Makes or reopens options.out. Throws Error(usage) if it holds a run already and options.resume is not set.
-  Run(const TrainingOptions& options, const std::string& program, nlohmann::json config, const Dataset& data, const BatchPlan& batch);
+  Run(const TrainingOptions& options, const std::string& program, nlohmann::json config, const Dataset& data,
+      const BatchPlan& batch);
 
   void resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator);
   // Says what is about to be trained and how its batches are made up.

@@ -22,9 +22,7 @@ constexpr std::array dtypes = {
     DTypeInfo{SafetensorsDType::u8, "U8", 1},   DTypeInfo{SafetensorsDType::boolean, "BOOL", 1},
 };
 
-const DTypeInfo& info(SafetensorsDType dtype) {
-  return dtypes[static_cast<std::size_t>(dtype)];
-}
+const DTypeInfo& info(SafetensorsDType dtype) { return dtypes[static_cast<std::size_t>(dtype)]; }
 
 constexpr bool table_is_in_order() {
   for (std::size_t i = 0; i < dtypes.size(); ++i)
@@ -35,13 +33,9 @@ static_assert(table_is_in_order(), "info() indexes the table by the enum");
 
 }  // namespace
 
-std::string_view name_of(SafetensorsDType dtype) {
-  return info(dtype).name;
-}
+std::string_view name_of(SafetensorsDType dtype) { return info(dtype).name; }
 
-std::size_t size_of(SafetensorsDType dtype) {
-  return info(dtype).size;
-}
+std::size_t size_of(SafetensorsDType dtype) { return info(dtype).size; }
 
 std::optional<SafetensorsDType> parse_safetensors_dtype(std::string_view name) {
   const auto found =

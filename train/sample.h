@@ -18,11 +18,12 @@ struct SamplingOptions {
   std::uint64_t seed = 0;
 };
 
-// A token drawn from softmax(logits / temperature) over the top k; `uniform` in [0, 1) decides. Equal logits rank by token.
+// A token drawn from softmax(logits / temperature) over the top k; `uniform` in [0, 1) decides. Equal logits rank by
+// token.
 std::int32_t choose_token(std::span<const float> logits, const SamplingOptions& options, double uniform);
 
-// Continues the prompt, a byte at a time as `emit` receives them. The model sees the last `context` bytes of what there is.
-// An empty prompt starts from a newline.
+// Continues the prompt, a byte at a time as `emit` receives them. The model sees the last `context` bytes of what there
+// is. An empty prompt starts from a newline.
 void generate(const nn::Gpt& model, std::string_view prompt, const SamplingOptions& options, Device device,
               const std::function<void(std::string_view)>& emit);
 

@@ -9,7 +9,7 @@ namespace accrue::train {
 // The order of the samples within an epoch.
 enum class DataOrder { shuffled, sequential };
 
-// What becomes of a window that the end of the data set cuts short (SEMANTICS.md, 4).
+// What becomes of a window that the end of the data set cuts short (contract 4).
 enum class PartialWindow {
   step,   // a short window: its update divides by its own true number of targets
   drop,   // the epoch's tail is left out, and reported (WindowPlan::dropped_per_epoch)

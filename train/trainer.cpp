@@ -57,11 +57,12 @@ void Trainer::run() {
     if (empty_in_a_row > windows_.windows_per_epoch())
       fail(ErrorKind::bad_data, "no window of a whole epoch has a target to learn from; every target is masked");
 
-    WindowRecord record{.report = report,
-                        .seconds = seconds,
-                        .positions_per_second = static_cast<double>(report.samples * data_.positions_per_sample()) / seconds,
-                        .micro_batch = options_.batch.micro,
-                        .peak_bytes = allocator.stats().total.peak};
+    WindowRecord record{
+        .report = report,
+        .seconds = seconds,
+        .positions_per_second = static_cast<double>(report.samples * data_.positions_per_sample()) / seconds,
+        .micro_batch = options_.batch.micro,
+        .peak_bytes = allocator.stats().total.peak};
     const bool last = report.update == options_.steps;
     if (validation_ != nullptr && (due(options_.evaluate_every, report) || (last && options_.evaluate_every > 0)))
       record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_).loss;

@@ -54,7 +54,8 @@ WindowResult run_window(const Batch& window, const Split& split, const VerifyOpt
   ParameterStore parameters;
   nn::initialize(model, parameters, options.seed, options.device);
   optim::AdamW optimizer(parameters, {});
-  Accumulator accumulator(parameters, optimizer, {.accumulation = split.accumulation, .max_norm = 1.0, .seed = options.seed});
+  Accumulator accumulator(parameters, optimizer,
+                          {.accumulation = split.accumulation, .max_norm = 1.0, .seed = options.seed});
 
   Allocator& allocator = Allocator::of(options.device);
   allocator.reset_peak();
@@ -125,11 +126,13 @@ std::vector<Split> parse_splits(const std::string& text) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     const std::string part = text.substr(begin, end - begin);
     const std::size_t cross = part.find('x');
-    if (cross == std::string::npos) fail(ErrorKind::usage, "--splits: '{}' is not MICROxACCUMULATION, such as 2x4", part);
+    if (cross == std::string::npos)
+      fail(ErrorKind::usage, "--splits: '{}' is not MICROxACCUMULATION, such as 2x4", part);
     const Split split{.micro = parse_count(std::string_view(part).substr(0, cross), part),
                       .accumulation = parse_count(std::string_view(part).substr(cross + 1), part)};
     if (!splits.empty() && split.samples() != splits.front().samples())
-      fail(ErrorKind::usage, "--splits: {} is a window of {} samples, but {}x{} one of {}; all must cut the same window", part,
+      fail(ErrorKind::usage,
+           "--splits: {} is a window of {} samples, but {}x{} one of {}; all must cut the same window", part,
            split.samples(), splits.front().micro, splits.front().accumulation, splits.front().samples());
     splits.push_back(split);
     begin = end + 1;
@@ -137,7 +140,8 @@ std::vector<Split> parse_splits(const std::string& text) {
   return splits;
 }
 
-std::vector<SplitDifference> verify_splits(const Dataset& data, const std::vector<Split>& splits, const VerifyOptions& options) {
+std::vector<SplitDifference> verify_splits(const Dataset& data, const std::vector<Split>& splits,
+                                           const VerifyOptions& options) {
   check(!splits.empty(), "verify_splits: no split given");
   const std::int64_t samples = splits.front().samples();
   const Batch window = window_samples(data, samples, options.unequal_targets, options.device);

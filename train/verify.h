@@ -24,11 +24,11 @@ std::vector<Split> parse_splits(const std::string& text);
 struct SplitDifference {
   Split split;
   double loss = 0;
-  double gradient = 0;            // over the whole flat gradient
-  double weights = 0;             // after one AdamW update
-  std::string worst_tensor;       // the parameter whose own gradient differs most
+  double gradient = 0;       // over the whole flat gradient
+  double weights = 0;        // after one AdamW update
+  std::string worst_tensor;  // the parameter whose own gradient differs most
   double worst_gradient = 0;
-  std::size_t peak_bytes = 0;     // device memory of the window
+  std::size_t peak_bytes = 0;  // device memory of the window
 };
 
 struct VerifyOptions {
@@ -43,6 +43,7 @@ struct VerifyOptions {
 inline constexpr double split_equivalence_bound = 1e-6;
 
 // Runs the first split.samples() samples of the data through one window under each split.
-std::vector<SplitDifference> verify_splits(const Dataset& data, const std::vector<Split>& splits, const VerifyOptions& options);
+std::vector<SplitDifference> verify_splits(const Dataset& data, const std::vector<Split>& splits,
+                                           const VerifyOptions& options);
 
 }  // namespace accrue::train

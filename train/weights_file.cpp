@@ -33,19 +33,21 @@ FittingTensors::FittingTensors(const std::filesystem::path& path, std::vector<Fi
     wanted.insert(tensor.name);
     const SafetensorsEntry* entry = file_.find(tensor.name);
     if (entry == nullptr)
-      fail(ErrorKind::bad_data, "{}: tensor '{}' of shape {} is missing; is this a checkpoint of another model?", path.string(),
-           tensor.name, tensor.tensor.shape());
+      fail(ErrorKind::bad_data, "{}: tensor '{}' of shape {} is missing; is this a checkpoint of another model?",
+           path.string(), tensor.name, tensor.tensor.shape());
     if (entry->shape != tensor.tensor.shape())
-      fail(ErrorKind::bad_data, "{}: tensor '{}' has shape {}, but the model needs {}; is this a checkpoint of another model?",
+      fail(ErrorKind::bad_data,
+           "{}: tensor '{}' has shape {}, but the model needs {}; is this a checkpoint of another model?",
            path.string(), tensor.name, entry->shape, tensor.tensor.shape());
     if (!holds_floats(*entry))
-      fail(ErrorKind::bad_data, "{}: tensor '{}' has dtype {}, but weights are F64, F32, F16 or BF16", path.string(), tensor.name,
-           name_of(entry->dtype));
+      fail(ErrorKind::bad_data, "{}: tensor '{}' has dtype {}, but weights are F64, F32, F16 or BF16", path.string(),
+           tensor.name, name_of(entry->dtype));
   }
   for (const SafetensorsEntry& entry : file_.entries()) {
     if (!wanted.contains(entry.name) && !(ignorable && ignorable(entry.name)))
-      fail(ErrorKind::bad_data, "{}: tensor '{}' belongs to no part of the model; is this a checkpoint of another model?",
-           path.string(), entry.name);
+      fail(ErrorKind::bad_data,
+           "{}: tensor '{}' belongs to no part of the model; is this a checkpoint of another model?", path.string(),
+           entry.name);
   }
 }
 
@@ -58,7 +60,8 @@ void FittingTensors::load() const {
 
 std::vector<FileTensor> parameter_tensors(const ParameterStore& parameters) {
   std::vector<FileTensor> tensors;
-  for (const Parameter& parameter : parameters.parameters()) tensors.push_back({.name = parameter.name(), .tensor = parameter.master()});
+  for (const Parameter& parameter : parameters.parameters())
+    tensors.push_back({.name = parameter.name(), .tensor = parameter.master()});
   return tensors;
 }
 
@@ -66,7 +69,8 @@ std::vector<FileTensor> optimizer_tensors(const ParameterStore& parameters, opti
   std::vector<FileTensor> tensors;
   for (const optim::NamedTensor& buffer : optimizer.state_tensors()) {
     for (const Parameter& parameter : parameters.parameters())
-      tensors.push_back({.name = buffer.name + "." + parameter.name(), .tensor = parameters.slice(buffer.tensor, parameter)});
+      tensors.push_back(
+          {.name = buffer.name + "." + parameter.name(), .tensor = parameters.slice(buffer.tensor, parameter)});
   }
   return tensors;
 }

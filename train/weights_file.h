@@ -21,12 +21,13 @@ struct FileTensor {
 // Writes f32 tensors; "format": "pt" in the metadata is what Hugging Face's loader asks for.
 void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors);
 
-// The tensors of a file that are to fill some of the model's, found to fit. Nothing is overwritten before load(), so that
-// several files can be checked before the first of them changes anything.
+// The tensors of a file that are to fill some of the model's, found to fit. Nothing is overwritten before load(), so
+// that several files can be checked before the first of them changes anything.
 class FittingTensors {
  public:
-  // Every tensor must be in the file with its exact shape; names of the file that nobody asked for and `ignorable` does not
-  // accept are an error. Throws Error(no_input), or Error(bad_data) naming the tensor, what was needed and what the file has.
+  // Every tensor must be in the file with its exact shape; names of the file that nobody asked for and `ignorable` does
+  // not accept are an error. Throws Error(no_input), or Error(bad_data) naming the tensor, what was needed and what the
+  // file has.
   FittingTensors(const std::filesystem::path& path, std::vector<FileTensor> tensors,
                  const std::function<bool(const std::string&)>& ignorable = {});
   void load() const;

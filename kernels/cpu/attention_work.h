@@ -15,9 +15,7 @@ inline constexpr std::int64_t attention_score_row = attention_tile + 16;
 // The widest strip (two vectors) of any instruction set.
 inline constexpr std::int64_t widest_strip = 32;
 
-constexpr std::int64_t rounded_up(std::int64_t n, std::int64_t unit) {
-  return (n + unit - 1) / unit * unit;
-}
+constexpr std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 // What the two directions share. Rows are addressed in elements.
 struct AttentionProblem {

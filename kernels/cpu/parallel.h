@@ -39,8 +39,8 @@ void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
 // How many chunks parallel_chunks makes of n.
 inline std::int64_t chunk_count(std::int64_t n, std::int64_t chunk) { return (n + chunk - 1) / chunk; }
 
-// f(index, begin, end) for every chunk [index * chunk, …) of [0, n). The partition depends on n and chunk alone, so partial
-// results combined in the order of their index have the same bits for any number of threads.
+// f(index, begin, end) for every chunk [index * chunk, …) of [0, n). The partition depends on n and chunk alone, so
+// partial results combined in the order of their index have the same bits for any number of threads.
 template <class F>
 void parallel_chunks(std::int64_t n, std::int64_t chunk, F&& f) {
   parallel_for(chunk_count(n, chunk), 1, [&](std::int64_t first, std::int64_t last) {

@@ -61,15 +61,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 using F32 = hn::ScalableTag<float>;
 using Floats = hn::Vec<F32>;
 
-inline std::int64_t lanes() {
-  return static_cast<std::int64_t>(hn::Lanes(F32()));
-}
+inline std::int64_t lanes() { return static_cast<std::int64_t>(hn::Lanes(F32())); }
 
 // ---- conversion of the storage types; the bits are those of core/dtype.h's scalar conversions ----
 
-HWY_INLINE Floats load_as_f32(const float* from) {
-  return hn::LoadU(F32(), from);
-}
+HWY_INLINE Floats load_as_f32(const float* from) { return hn::LoadU(F32(), from); }
 
 HWY_INLINE Floats load_as_f32(const bf16* from) {
   const hn::RebindToUnsigned<F32> du32;
@@ -90,9 +86,7 @@ HWY_INLINE Floats load_as_f32(const f16* from) {
 #endif
 }
 
-HWY_INLINE void store_from_f32(Floats v, float* to) {
-  hn::StoreU(v, F32(), to);
-}
+HWY_INLINE void store_from_f32(Floats v, float* to) { hn::StoreU(v, F32(), to); }
 
 HWY_INLINE void store_from_f32(Floats v, bf16* to) {
   const hn::RebindToUnsigned<F32> du32;
@@ -161,12 +155,8 @@ HWY_INLINE void over_vectors(std::int64_t n, F&& f) {
   if (i < n) f(i, PartOfVector{n - i});
 }
 
-HWY_INLINE float sum_of_lanes(Floats v) {
-  return hn::GetLane(hn::SumOfLanes(F32(), v));
-}
-HWY_INLINE float max_of_lanes(Floats v) {
-  return hn::GetLane(hn::MaxOfLanes(F32(), v));
-}
+HWY_INLINE float sum_of_lanes(Floats v) { return hn::GetLane(hn::SumOfLanes(F32(), v)); }
+HWY_INLINE float max_of_lanes(Floats v) { return hn::GetLane(hn::MaxOfLanes(F32(), v)); }
 
 // ---- functions ----
 

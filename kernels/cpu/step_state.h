@@ -5,8 +5,6 @@
 
 namespace accrue::kernels::cpu {
 
-inline StepState& state_of(const Tensor& state) {
-  return *reinterpret_cast<StepState*>(state.raw());
-}
+inline StepState& state_of(const Tensor& state) { return *reinterpret_cast<StepState*>(state.raw()); }
 
 }  // namespace accrue::kernels::cpu

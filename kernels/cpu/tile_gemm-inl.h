@@ -17,9 +17,7 @@ namespace accrue::kernels::cpu::HWY_NAMESPACE {
 
 // The columns that one product writes: two vectors. With six rows their twelve sums keep two FMA units of latency four
 // busy and leave four of AVX2's sixteen registers for the operands.
-inline std::int64_t strip_width() {
-  return 2 * lanes();
-}
+inline std::int64_t strip_width() { return 2 * lanes(); }
 
 enum class Into {
   overwrite,

@@ -25,7 +25,8 @@ int main() {
   tape.backward(loss);
 
   for (int i = 0; i < 6; ++i) w.master().data<float>()[i] -= 0.5f * w.grad().data<float>()[i];
-  const bool right = loss.item<float>() == 21 && w.value().to_vector<float>() == std::vector<float>{.5f, 0, -.5f, -1, -1.5f, -2};
+  const bool right =
+      loss.item<float>() == 21 && w.value().to_vector<float>() == std::vector<float>{.5f, 0, -.5f, -1, -1.5f, -2};
   std::printf("%s: loss %g\n", right ? "ok" : "wrong", static_cast<double>(loss.item<float>()));
   return right ? 0 : 1;
 }

@@ -36,7 +36,8 @@ std::vector<double> weighted_sum(const std::vector<std::vector<double>>& vectors
   return total;
 }
 
-// The failure that Hugging Face's trainer had until 2024: micro-batches with 1, 7 and 3 targets, each averaged by itself.
+// The failure that Hugging Face's trainer had until 2024: micro-batches with 1, 7 and 3 targets, each averaged by
+// itself.
 TEST(Contract01, GradientIsTheSumOverTheWindowDividedByItsTargetsAndNoMeanOfMeans) {
   for (const Device device : devices()) {
     const Samples samples = gpt_samples(small_gpt(), {1, 7, 3}, 5, device);
@@ -55,7 +56,8 @@ TEST(Contract01, GradientIsTheSumOverTheWindowDividedByItsTargetsAndNoMeanOfMean
 }
 
 TEST(Contract01, NothingElseDividesTheUpdate) {
-  // One step of plain gradient descent with rate 1 subtracts exactly what the contract calls G: no further 1/K, 1/B or 1/T.
+  // One step of plain gradient descent with rate 1 subtracts exactly what the contract calls G: no further 1/K, 1/B or
+  // 1/T.
   for (const Device device : devices()) {
     const Samples samples = gpt_samples(small_gpt(), {8, 2, 8, 5}, 6, device);
     const train::AccumulatorOptions options{.schedule = {.peak = 1.0}};
@@ -129,7 +131,8 @@ TEST(Contract02, MeanOverMicroBatchesDividesByTheMicroBatchesThatArrived) {
     const Samples samples = gpt_samples(small_gpt(), {1, 7, 3}, 10, device);
     const auto sums = sums_by_sample(small_gpt(), samples, device);
     const auto expected = weighted_sum(sums, {1.0 / 3, 1.0 / (7 * 3), 1.0 / (3 * 3)});
-    Gpt training{nn::Gpt(small_gpt()), device, {.accumulation = 5, .normalisation = Normalisation::mean_over_micro_batches}};
+    Gpt training{
+        nn::Gpt(small_gpt()), device, {.accumulation = 5, .normalisation = Normalisation::mean_over_micro_batches}};
     for (std::int64_t s = 0; s < 3; ++s) training.micro_batch(samples.part(s, 1));
     ASSERT_TRUE(training.accumulator.close_window().has_value());
     std::vector<double> actual = training.recorder.last_sums;
@@ -143,7 +146,8 @@ TEST(Contract03, AFullyMaskedMicroBatchContributesExactlyZero) {
   for (const Device device : devices()) {
     const Samples some = gpt_samples(small_gpt(), {8, 3}, 11, device);
     const Samples none = gpt_samples(small_gpt(), {0, 0}, 12, device);
-    Gpt with{nn::Gpt(small_gpt()), device, {.accumulation = 3}}, without{nn::Gpt(small_gpt()), device, {.accumulation = 1}};
+    Gpt with{nn::Gpt(small_gpt()), device, {.accumulation = 3}},
+        without{nn::Gpt(small_gpt()), device, {.accumulation = 1}};
     with.micro_batch(none);  // first: its zeros overwrite
     with.micro_batch(some);
     const auto report = with.micro_batch(none);  // last: its zeros are added

@@ -20,7 +20,8 @@ using train::PartialWindow;
 using Gpt = Training<nn::Gpt>;
 using Mlp = Training<nn::Mlp>;
 
-train::TrainerOptions trainer_options(std::int64_t micro, std::int64_t accumulation, std::int64_t steps, PartialWindow partial) {
+train::TrainerOptions trainer_options(std::int64_t micro, std::int64_t accumulation, std::int64_t steps,
+                                      PartialWindow partial) {
   return {.batch = {.micro = micro, .accumulation = accumulation, .global = micro * accumulation, .last_micro = micro},
           .steps = steps,
           .order = train::DataOrder::sequential,
@@ -38,14 +39,16 @@ Samples poisoned_samples(std::int64_t samples, std::int64_t width, std::int64_t 
 TEST(Contract04, ClosingAPartialWindowDividesByItsTrueTargets) {
   for (const Device device : devices()) {
     const Samples samples = gpt_samples(small_gpt(), {8, 3, 5}, 1, device);
-    Gpt closed{nn::Gpt(small_gpt()), device, {.accumulation = 4}}, planned{nn::Gpt(small_gpt()), device, {.accumulation = 3}};
+    Gpt closed{nn::Gpt(small_gpt()), device, {.accumulation = 4}},
+        planned{nn::Gpt(small_gpt()), device, {.accumulation = 3}};
     for (std::int64_t s = 0; s < 3; ++s) EXPECT_FALSE(closed.micro_batch(samples.part(s, 1)).has_value());
     const auto report = closed.accumulator.close_window();
     ASSERT_TRUE(report.has_value());
     EXPECT_EQ(report->targets, 16);
     EXPECT_EQ(report->micro_batches, 3);
     planned.window(samples, {1, 1, 1});
-    // The last window of an epoch is not under-scaled by the micro-batches that never came: same bits as a window of three.
+    // The last window of an epoch is not under-scaled by the micro-batches that never came: same bits as a window of
+    // three.
     EXPECT_EQ(closed.bits(), planned.bits());
     EXPECT_FALSE(closed.accumulator.close_window().has_value());
   }
@@ -54,7 +57,8 @@ TEST(Contract04, ClosingAPartialWindowDividesByItsTrueTargets) {
 TEST(Contract04, DroppingAnOpenWindowKeepsEveryBitAndCountsTheSamples) {
   for (const Device device : devices()) {
     const Samples samples = gpt_samples(small_gpt(), unequal_counts(5), 2, device);
-    Gpt training{nn::Gpt(small_gpt()), device, {.accumulation = 3}}, fresh{nn::Gpt(small_gpt()), device, {.accumulation = 3}};
+    Gpt training{nn::Gpt(small_gpt()), device, {.accumulation = 3}},
+        fresh{nn::Gpt(small_gpt()), device, {.accumulation = 3}};
     const TrainingBits before = training.bits();
     training.micro_batch(samples.part(0, 2));
     training.micro_batch(samples.part(2, 3));
@@ -223,7 +227,8 @@ TEST(Contract06, OpenWindowMovesTheBoundaryOfOneWindow) {
       if (const auto report = training.micro_batch(samples)) sizes.push_back(report->micro_batches);
     EXPECT_THAT(sizes, ElementsAre(3, 2, 2));
     training.micro_batch(samples);
-    EXPECT_THAT(error_message([&] { training.accumulator.open_window(3); }), HasSubstr("open_window() inside a window"));
+    EXPECT_THAT(error_message([&] { training.accumulator.open_window(3); }),
+                HasSubstr("open_window() inside a window"));
   }
 }
 
@@ -241,8 +246,7 @@ TEST(Contract07, TheBatchMultipliesOutOrTheErrorNamesTheNearestChoices) {
   const train::BatchPlan plan = train::plan_batch({.micro = 4, .global = 24, .world = 2});
   EXPECT_EQ(plan.micro * plan.accumulation * plan.world, plan.global);
   EXPECT_EQ(plan.accumulation, 3);
-  const std::string message =
-      error_message([] { train::plan_batch({.micro = 8, .global = 20}); }, ErrorKind::usage);
+  const std::string message = error_message([] { train::plan_batch({.micro = 8, .global = 20}); }, ErrorKind::usage);
   EXPECT_THAT(message, HasSubstr("16"));
   EXPECT_THAT(message, HasSubstr("24"));
   // Never an accumulation rounded down to nothing.

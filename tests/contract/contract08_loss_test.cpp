@@ -13,8 +13,9 @@ namespace {
 
 using Gpt = Training<nn::Gpt>;
 
-// A row of the forward pass has the same bits whatever else is in the batch, so the row losses are the same numbers; only
-// their f64 sum is taken in another order: n additions err by at most n * 2^-53 of the sum of these positive terms, twice.
+// A row of the forward pass has the same bits whatever else is in the batch, so the row losses are the same numbers;
+// only their f64 sum is taken in another order: n additions err by at most n * 2^-53 of the sum of these positive
+// terms, twice.
 double f64_order_bound(std::int64_t targets) { return 2 * static_cast<double>(targets) * 0x1p-53; }
 
 TEST(Contract08, TheLoggedLossIsTheSameForAnySplit) {
@@ -22,23 +23,27 @@ TEST(Contract08, TheLoggedLossIsTheSameForAnySplit) {
     const Samples samples = gpt_samples(small_gpt(), unequal_counts(12), 1, device);
     Gpt whole{nn::Gpt(small_gpt()), device};
     const auto expected = whole.window(samples);
-    for (const std::vector<std::int64_t>& cut : std::vector<std::vector<std::int64_t>>{
-             {6, 6}, {4, 4, 4}, {1, 11}, {5, 5, 2}, cut_evenly(12, 1)}) {
+    for (const std::vector<std::int64_t>& cut :
+         std::vector<std::vector<std::int64_t>>{{6, 6}, {4, 4, 4}, {1, 11}, {5, 5, 2}, cut_evenly(12, 1)}) {
       Gpt split{nn::Gpt(small_gpt()), device};
       const auto report = split.window(samples, cut);
       EXPECT_EQ(report.targets, expected.targets);
-      EXPECT_NEAR(report.loss, expected.loss, expected.loss * f64_order_bound(expected.targets)) << cut.size() << " parts";
+      EXPECT_NEAR(report.loss, expected.loss, expected.loss * f64_order_bound(expected.targets))
+          << cut.size() << " parts";
     }
   }
 }
 
 RC_GTEST_PROP(Contract08, TheLoggedLossIsTheSameForAnyRaggedSplit, ()) {
   const auto count = *rc::gen::inRange<std::int64_t>(1, 40);
-  const std::vector<std::int64_t> widths = {*rc::gen::inRange<std::int64_t>(1, 40), *rc::gen::inRange<std::int64_t>(1, 40),
+  const std::vector<std::int64_t> widths = {*rc::gen::inRange<std::int64_t>(1, 40),
+                                            *rc::gen::inRange<std::int64_t>(1, 40),
                                             *rc::gen::inRange<std::int64_t>(1, 40)};
-  const Samples samples = class_samples(count, widths.front(), widths.back(), *rc::gen::inRange<std::uint64_t>(0, 1000));
+  const Samples samples =
+      class_samples(count, widths.front(), widths.back(), *rc::gen::inRange<std::uint64_t>(0, 1000));
   std::vector<std::int64_t> cut;
-  for (std::int64_t left = count; left > 0; left -= cut.back()) cut.push_back(*rc::gen::inRange<std::int64_t>(1, left + 1));
+  for (std::int64_t left = count; left > 0; left -= cut.back())
+    cut.push_back(*rc::gen::inRange<std::int64_t>(1, left + 1));
   Training<nn::Mlp> whole{nn::Mlp(widths)}, split{nn::Mlp(widths)};
   const auto expected = whole.window(samples), report = split.window(samples, cut);
   RC_ASSERT(report.targets == expected.targets);

@@ -79,7 +79,8 @@ TEST(Contract10, ANanInTheGradientBufferDoesNotSurviveTheFirstTouch) {
     const Samples samples = gpt_samples(small_gpt(), unequal_counts(6), 3, device);
     Gpt clean{nn::Gpt(small_gpt()), device}, dirty{nn::Gpt(small_gpt()), device};
     for (const Parameter& parameter : dirty.parameters.parameters()) {
-      const std::vector<float> nan(static_cast<std::size_t>(parameter.shape().numel()), std::numeric_limits<float>::quiet_NaN());
+      const std::vector<float> nan(static_cast<std::size_t>(parameter.shape().numel()),
+                                   std::numeric_limits<float>::quiet_NaN());
       parameter.grad().copy_from_host(std::span<const float>(nan));
     }
     clean.window(samples, {2, 2, 2});
@@ -166,7 +167,8 @@ TEST(Contract11, ATiedTableAccumulatesEveryUseExactlyOnceAMicroBatch) {
     const Samples samples{.inputs = Tensor::from<std::int32_t>(random_integers(6 * 5, 11, 1), {6, 5}, device),
                           .targets = Tensor::from<std::int32_t>(random_integers(6 * 5, 11, 2), {6, 5}, device)};
     for (const std::vector<std::int64_t>& cut : std::vector<std::vector<std::int64_t>>{{6}, {2, 2, 2}, {1, 5}}) {
-      Training<Language> tied(Language(Language::Head::tied), device), separate(Language(Language::Head::separate), device);
+      Training<Language> tied(Language(Language::Head::tied), device),
+          separate(Language(Language::Head::separate), device);
       separate.parameters.find("head").master().copy_from(separate.parameters.find("table").master());
       tied.window(samples, cut);
       separate.window(samples, cut);
@@ -174,8 +176,8 @@ TEST(Contract11, ATiedTableAccumulatesEveryUseExactlyOnceAMicroBatch) {
       std::vector<double> expected(66), bounds(66);
       for (std::size_t i = 0; i < 66; ++i) {
         expected[i] = both[i] + both[66 + i];
-        // The same terms, added into one buffer instead of two: 30 rows and 6 joins, of terms whose absolute values sum to
-        // at most 30 rows * (|dy| <= 1) * (|x| <= 2 for head, |w| <= 2 summed over 11 logits for the embedding).
+        // The same terms, added into one buffer instead of two: 30 rows and 6 joins, of terms whose absolute values sum
+        // to at most 30 rows * (|dy| <= 1) * (|x| <= 2 for head, |w| <= 2 summed over 11 logits for the embedding).
         bounds[i] = 36 * u * 30 * (2 + 11 * 2);
       }
       EXPECT_TRUE(within(tied.recorder.last_sums, expected, bounds)) << cut.size() << " micro-batches";
@@ -190,7 +192,8 @@ TEST(Contract11, AccumulatingAMicroBatchTwiceIsExactlyTwiceItsGradient) {
   for (const Device device : devices()) {
     const Samples samples{.inputs = Tensor::from<std::int32_t>(random_integers(6 * 5, 11, 1), {6, 5}, device),
                           .targets = Tensor::from<std::int32_t>(random_integers(6 * 5, 11, 2), {6, 5}, device)};
-    Training<Language> once(Language(Language::Head::separate), device), twice(Language(Language::Head::separate), device, {.accumulation = 2});
+    Training<Language> once(Language(Language::Head::separate), device),
+        twice(Language(Language::Head::separate), device, {.accumulation = 2});
     once.window(samples);
     twice.micro_batch(samples);
     twice.micro_batch(samples);
@@ -213,8 +216,8 @@ TEST(Contract11, AccumulatingAGptMicroBatchTwiceIsExactlyTwiceForEveryParameterU
       for (std::size_t i = offset; i < offset + count; ++i) {
         const double expected = 2 * once.recorder.last_sums[i], actual = twice.recorder.last_sums[i];
         if (parameter.name() == "wte.weight") {
-          // Two uses, a and b: ((a + b) + a) + b has three roundings, of partial sums of at most 2|a| + 2|b|; no gradient
-          // element of this small model exceeds 8 in either use.
+          // Two uses, a and b: ((a + b) + a) + b has three roundings, of partial sums of at most 2|a| + 2|b|; no
+          // gradient element of this small model exceeds 8 in either use.
           ASSERT_NEAR(actual, expected, 3 * u * 32) << parameter.name();
         } else {
           ASSERT_EQ(actual, expected) << parameter.name() << " element " << i - offset;

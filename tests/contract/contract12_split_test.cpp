@@ -39,7 +39,8 @@ TEST_P(Contract12, SplittingAWindowMovesTheGradientByAtMostOneInAMillion) {
       Gpt split{nn::Gpt(config()), device};
       const auto report = split.window(samples, cut_evenly(64, 64 / accumulation));
       EXPECT_EQ(report.micro_batches, accumulation);
-      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound) << "K = " << accumulation;
+      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound)
+          << "K = " << accumulation;
     }
   }
 }
@@ -53,13 +54,15 @@ TEST_P(Contract12, RaggedSplitsToo) {
          std::vector<std::vector<std::int64_t>>{{12, 1}, {1, 12}, {5, 5, 3}, {1, 2, 3, 7}, cut_evenly(13, 1)}) {
       Gpt split{nn::Gpt(config()), device};
       split.window(samples, cut);
-      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound) << cut.size() << " parts";
+      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound)
+          << cut.size() << " parts";
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Gpt, Contract12,
-                         ::testing::Values(Setting{0, false}, Setting{0.2f, false}, Setting{0, true}, Setting{0.2f, true}),
+                         ::testing::Values(Setting{0, false}, Setting{0.2f, false}, Setting{0, true},
+                                           Setting{0.2f, true}),
                          [](const auto& setting) {
                            return std::string(setting.param.dropout > 0 ? "WithDropout" : "WithoutDropout") +
                                   (setting.param.recompute ? "AndRecomputation" : "");
@@ -67,27 +70,28 @@ INSTANTIATE_TEST_SUITE_P(Gpt, Contract12,
 
 TEST(Contract12Weights, AnUpdateFromASplitWindowGivesTheSameWeights) {
   for (const Device device : devices()) {
-    // eps well above the gradient's rounding noise: where a gradient is zero in exact arithmetic (the key bias), Adam's first
-    // step is g / (|g| + eps), which a tiny eps turns from noise into +-1.
+    // eps well above the gradient's rounding noise: where a gradient is zero in exact arithmetic (the key bias), Adam's
+    // first step is g / (|g| + eps), which a tiny eps turns from noise into +-1.
     const optim::AdamWOptions adam{.eps = 1e-3};
     const Samples samples = gpt_samples(small_gpt(), unequal_counts(8), 3, device);
-    Gpt whole{nn::Gpt(small_gpt()), device, {.max_norm = 1.0}, adam}, split{nn::Gpt(small_gpt()), device, {.max_norm = 1.0}, adam};
+    Gpt whole{nn::Gpt(small_gpt()), device, {.max_norm = 1.0}, adam},
+        split{nn::Gpt(small_gpt()), device, {.max_norm = 1.0}, adam};
     for (int update = 0; update < 3; ++update) {
       whole.window(samples);
       split.window(samples, cut_evenly(8, 1));
     }
-    // Each step moves a weight by at most rate * (relative error of g) * g / (g + eps): far below the weights' own roundoff,
-    // which is what remains, once per update.
+    // Each step moves a weight by at most rate * (relative error of g) * g / (g + eps): far below the weights' own
+    // roundoff, which is what remains, once per update.
     EXPECT_LE(relative_error(to_doubles(split.parameters.master()), to_doubles(whole.parameters.master())), 3 * 2 * u);
   }
 }
 
 // Random layers, samples, masks and cuts. Every sample is one row, whose forward and backward bits are the same in any
-// micro-batch; so any order of adding R rows in K parts errs by at most (R + K) u of the sum of the rows' absolute terms, and
-// so does the unsplit window.
+// micro-batch; so any order of adding R rows in K parts errs by at most (R + K) u of the sum of the rows' absolute
+// terms, and so does the unsplit window.
 RC_GTEST_PROP(Contract12Property, AnyCutOfAnyMlpWindowHasTheGradientOfTheWholeWindow, ()) {
-  std::vector<std::int64_t> widths = *rc::gen::container<std::vector<std::int64_t>>(*rc::gen::inRange<std::size_t>(2, 5),
-                                                                                    rc::gen::inRange<std::int64_t>(1, 40));
+  std::vector<std::int64_t> widths = *rc::gen::container<std::vector<std::int64_t>>(
+      *rc::gen::inRange<std::size_t>(2, 5), rc::gen::inRange<std::int64_t>(1, 40));
   const auto count = *rc::gen::inRange<std::int64_t>(1, 24);
   const auto seed = *rc::gen::inRange<std::uint64_t>(0, 100000);
   const float dropout = *rc::gen::element(0.0f, 0.3f);
@@ -97,9 +101,11 @@ RC_GTEST_PROP(Contract12Property, AnyCutOfAnyMlpWindowHasTheGradientOfTheWholeWi
     if (*rc::gen::inRange(0, 3) == 0) target = -1;
   samples.targets.copy_from_host(std::span<const std::int32_t>(targets));
   std::vector<std::int64_t> cut;
-  for (std::int64_t left = count; left > 0; left -= cut.back()) cut.push_back(*rc::gen::inRange<std::int64_t>(1, left + 1));
+  for (std::int64_t left = count; left > 0; left -= cut.back())
+    cut.push_back(*rc::gen::inRange<std::int64_t>(1, left + 1));
 
-  Mlp whole{nn::Mlp(widths, dropout)}, split{nn::Mlp(widths, dropout)}, single{nn::Mlp(widths, dropout), Device::cpu(), {.accumulation = count}};
+  Mlp whole{nn::Mlp(widths, dropout)}, split{nn::Mlp(widths, dropout)},
+      single{nn::Mlp(widths, dropout), Device::cpu(), {.accumulation = count}};
   const auto expected = whole.window(samples), report = split.window(samples, cut);
   RC_ASSERT(report.targets == expected.targets);
 

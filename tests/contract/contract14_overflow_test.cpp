@@ -22,8 +22,8 @@ using Gpt = Training<nn::Gpt>;
 constexpr double u = unit_roundoff(DType::f32);
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-// Two inputs, each with a weight of its own. With zero weights the logits are 0 whatever the inputs, but the gradient of a
-// weight is the sum of inputs * dy, which overflows for inputs near the largest float.
+// Two inputs, each with a weight of its own. With zero weights the logits are 0 whatever the inputs, but the gradient
+// of a weight is the sum of inputs * dy, which overflows for inputs near the largest float.
 class TwoWeights final : public nn::Module {
  public:
   void register_into(nn::Registry registry) override {
@@ -71,7 +71,8 @@ TEST(Contract14, FoundInfIsStickyUntilTheWindowIsCleared) {
     kernels::StepState value;
     value.target_count = 4;
     kernels::write_step_state(state, value);
-    const Tensor bad = tensor_of({1, -infinity, 2}, {3}, DType::f32, device), good = tensor_of({1, 2, 2}, {3}, DType::f32, device);
+    const Tensor bad = tensor_of({1, -infinity, 2}, {3}, DType::f32, device),
+                 good = tensor_of({1, 2, 2}, {3}, DType::f32, device);
     kernels::gradient_check({.state = state, .gradient = bad});
     EXPECT_NE(kernels::read_step_state(state).found_inf, 0);
     kernels::gradient_check({.state = state, .gradient = good});
@@ -183,8 +184,8 @@ TEST(Contract17, TheClippedUpdateDoesNotDependOnTheSplitOrTheNumberOfTargets) {
   // Clipping the sum before dividing it by W would make the limit mean something else for every window.
   for (const Device device : devices()) {
     const auto step_length = [&](const std::vector<std::int64_t>& counts, const std::vector<std::int64_t>& cut) {
-      Training<nn::Gpt, optim::Sgd> training(nn::Gpt(small_gpt()), device, {.schedule = {.peak = 1.0}, .max_norm = 0.25},
-                                             optim::SgdOptions{});
+      Training<nn::Gpt, optim::Sgd> training(nn::Gpt(small_gpt()), device,
+                                             {.schedule = {.peak = 1.0}, .max_norm = 0.25}, optim::SgdOptions{});
       const std::vector<double> before = to_doubles(training.parameters.master());
       training.window(gpt_samples(small_gpt(), counts, 2, device), cut);
       const std::vector<double> after = to_doubles(training.parameters.master());
@@ -207,7 +208,8 @@ TEST(Contract17, TheUpdateIsThatOfAdamWOnTheClippedGradient) {
     Gpt training{nn::Gpt(small_gpt()), device, options, adam};
     std::vector<double> weights, m, v, decays;
     for (const Parameter& p : training.parameters.parameters())
-      for (const double value : to_doubles(p.master())) weights.push_back(value), decays.push_back(p.decays() ? 0.1 : 0.0);
+      for (const double value : to_doubles(p.master()))
+        weights.push_back(value), decays.push_back(p.decays() ? 0.1 : 0.0);
     m.assign(weights.size(), 0), v = m;
     std::vector<double> moved(weights.size());
     for (int t = 1; t <= 3; ++t) {
@@ -228,9 +230,10 @@ TEST(Contract17, TheUpdateIsThatOfAdamWOnTheClippedGradient) {
     std::vector<double> actual, bounds(weights.size());
     for (const Parameter& p : training.parameters.parameters())
       for (const double value : to_doubles(p.master())) actual.push_back(value);
-    // A step is about 15 rounded operations on relatively exact operands; m, which may cancel between updates, is bounded by
-    // the steps' absolute sum. The weight itself is rounded three times an update.
-    for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] = 9 * u * std::abs(weights[i]) + 3 * 20 * u * (moved[i] + 3e-2);
+    // A step is about 15 rounded operations on relatively exact operands; m, which may cancel between updates, is
+    // bounded by the steps' absolute sum. The weight itself is rounded three times an update.
+    for (std::size_t i = 0; i < bounds.size(); ++i)
+      bounds[i] = 9 * u * std::abs(weights[i]) + 3 * 20 * u * (moved[i] + 3e-2);
     EXPECT_TRUE(within(actual, weights, bounds));
   }
 }

@@ -12,8 +12,8 @@ namespace {
 using Gpt = Training<nn::Gpt>;
 
 // Logits of the training-mode forward pass for window 0 of a fresh accumulator, cut as given.
-std::vector<std::uint32_t> training_logits(const nn::GptConfig& config, const Samples& samples, const std::vector<std::int64_t>& cut,
-                                           std::uint64_t seed, Device device) {
+std::vector<std::uint32_t> training_logits(const nn::GptConfig& config, const Samples& samples,
+                                           const std::vector<std::int64_t>& cut, std::uint64_t seed, Device device) {
   Gpt training{nn::Gpt(config), device, {.accumulation = 1000, .seed = seed}};
   std::vector<std::uint32_t> bits;
   std::int64_t first = 0;
@@ -44,8 +44,10 @@ RC_GTEST_PROP(Contract21, EverySampleSeesTheSameMasksUnderAnyRaggedSplit, ()) {
   const auto count = *rc::gen::inRange<std::int64_t>(1, 10);
   const Samples samples = gpt_samples(config, unequal_counts(count), 2);
   std::vector<std::int64_t> cut;
-  for (std::int64_t left = count; left > 0; left -= cut.back()) cut.push_back(*rc::gen::inRange<std::int64_t>(1, left + 1));
-  RC_ASSERT(training_logits(config, samples, cut, 3, Device::cpu()) == training_logits(config, samples, {count}, 3, Device::cpu()));
+  for (std::int64_t left = count; left > 0; left -= cut.back())
+    cut.push_back(*rc::gen::inRange<std::int64_t>(1, left + 1));
+  RC_ASSERT(training_logits(config, samples, cut, 3, Device::cpu()) ==
+            training_logits(config, samples, {count}, 3, Device::cpu()));
 }
 
 TEST(Contract21, SamplesAndWindowsHaveMasksOfTheirOwn) {
@@ -149,7 +151,8 @@ TEST(Contract22, ResidualSumsAroundARecomputedPartKeepTheirGradients) {
       const auto function = [&](Tape& t, const Tensor& input) { return nn::gelu(t, layer.forward(t, input)); };
       const Tensor inside = recomputed ? nn::recompute(tape, x, function) : function(tape, x);
       const Tensor y = nn::add(tape, nn::add(tape, x, inside), x);
-      const nn::Loss loss = nn::cross_entropy(tape, y, Tensor::from<std::int32_t>(std::vector<std::int32_t>{0, 4, 2}, {3}, device));
+      const nn::Loss loss =
+          nn::cross_entropy(tape, y, Tensor::from<std::int32_t>(std::vector<std::int32_t>{0, 4, 2}, {3}, device));
       tape.backward(loss.terms);
       const auto weight = bits_of(parameters.find("weight").grad());
       result.insert(result.end(), weight.begin(), weight.end());

@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::int64_t dataset_size = 11, global_batch = 4;  // epochs end inside, and never at, a multiple of the batch
 
-train::TrainerOptions options(std::int64_t micro, std::int64_t steps, train::PartialWindow partial = train::PartialWindow::step) {
+train::TrainerOptions options(std::int64_t micro, std::int64_t steps,
+                              train::PartialWindow partial = train::PartialWindow::step) {
   return {.batch = {.micro = micro, .accumulation = global_batch / micro, .global = global_batch, .last_micro = micro},
           .steps = steps,
           .order = train::DataOrder::shuffled,
@@ -22,7 +23,9 @@ train::TrainerOptions options(std::int64_t micro, std::int64_t steps, train::Par
 }
 
 const train::AccumulatorOptions schedule{
-    .schedule = {.kind = kernels::ScheduleKind::cosine, .peak = 1e-2, .warmup = 2, .total = 10}, .max_norm = 1.0, .seed = 7};
+    .schedule = {.kind = kernels::ScheduleKind::cosine, .peak = 1e-2, .warmup = 2, .total = 10},
+    .max_norm = 1.0,
+    .seed = 7};
 
 const train::RunSettings settings{.program = "test",
                                   .seed = 7,
@@ -33,7 +36,8 @@ const train::RunSettings settings{.program = "test",
 
 void save(const std::filesystem::path& folder, TrainerRun& run) {
   train::make_run_directory(folder);
-  train::save_checkpoint(folder, settings, {}, run.training.parameters, run.training.optimizer, run.training.accumulator);
+  train::save_checkpoint(folder, settings, {}, run.training.parameters, run.training.optimizer,
+                         run.training.accumulator);
 }
 
 void resume(const std::filesystem::path& folder, TrainerRun& run) {
@@ -64,7 +68,8 @@ TEST(Contract23, ResumingBetweenWindowsContinuesBitExactly) {
       EXPECT_EQ(second.training.bits(), straight.training.bits()) << "interrupted after " << interrupted_after;
       EXPECT_EQ(second.records.back().report.loss, straight.records.back().report.loss);
       EXPECT_EQ(second.records.back().report.learning_rate, straight.records.back().report.learning_rate);
-      const train::Counters resumed = second.training.accumulator.counters(), expected = straight.training.accumulator.counters();
+      const train::Counters resumed = second.training.accumulator.counters(),
+                            expected = straight.training.accumulator.counters();
       EXPECT_EQ(resumed.micro, expected.micro);
       EXPECT_EQ(resumed.window, expected.window);
       EXPECT_EQ(resumed.update, expected.update);
@@ -77,7 +82,8 @@ TEST(Contract23, CountersOfSkippedAndEmptyWindowsSurvive) {
     const MemoryDataset data(gpt_samples(small_gpt(), {8, 8, 8, 8, 0, 0, 0, 0, 1, 1, 1}, 1, device));
     train::TrainerOptions sequential = options(2, 2);
     sequential.order = train::DataOrder::sequential;
-    TrainerRun first(data, sequential, small_gpt(), device, schedule), second(data, sequential, small_gpt(), device, schedule);
+    TrainerRun first(data, sequential, small_gpt(), device, schedule),
+        second(data, sequential, small_gpt(), device, schedule);
     first.run();
     EXPECT_EQ(first.training.accumulator.counters().empty, 1);
     const TemporaryFolder folder;
@@ -99,7 +105,8 @@ TEST(Contract24, AnotherMicroBatchAfterAResumeSeesTheSameSamplesAndRandomNumbers
     for (const std::int64_t micro : {1, 2}) {
       data.shown.clear();
       const TemporaryFolder folder;
-      TrainerRun first(data, options(4, 2), config, device, schedule), second(data, options(micro, 6), config, device, schedule);
+      TrainerRun first(data, options(4, 2), config, device, schedule),
+          second(data, options(micro, 6), config, device, schedule);
       first.run();
       save(folder.path(), first);
       resume(folder.path(), second);
@@ -116,7 +123,8 @@ TEST(Contract24, AnotherMicroBatchAfterAResumeSeesTheSameSamplesAndRandomNumbers
             EXPECT_EQ(run.keys[key].seed, 7u);
             EXPECT_EQ(run.keys[key].first_sample, next);
             if (run.keys[key].window >= from_window) keys.emplace_back(run.keys[key].window, record.report.samples);
-            next += static_cast<std::uint32_t>(run.records.size() ? std::min<std::int64_t>(record.micro_batch, record.report.samples - next) : 0);
+            next += static_cast<std::uint32_t>(
+                run.records.size() ? std::min<std::int64_t>(record.micro_batch, record.report.samples - next) : 0);
           }
           EXPECT_EQ(next, record.report.samples);
         }

@@ -7,8 +7,10 @@
 namespace accrue::testing {
 namespace {
 
-std::size_t peak_of_evaluation(const Training<nn::Gpt>& training, std::int64_t samples, std::int64_t micro, Device device) {
-  const MemoryDataset data(gpt_samples(training.model.config(), std::vector<std::int64_t>(static_cast<std::size_t>(samples), 8), 1, device));
+std::size_t peak_of_evaluation(const Training<nn::Gpt>& training, std::int64_t samples, std::int64_t micro,
+                               Device device) {
+  const MemoryDataset data(
+      gpt_samples(training.model.config(), std::vector<std::int64_t>(static_cast<std::size_t>(samples), 8), 1, device));
   const auto loss = [&](Tape& tape, const train::Batch& b) { return training.model.loss(tape, b.inputs, b.targets); };
   Allocator& allocator = Allocator::of(device);
   allocator.reset_peak();
@@ -58,11 +60,14 @@ struct Peaks {
 Peaks peaks_of_training(std::int64_t micro, std::int64_t accumulation, Device device) {
   const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(64, 8), 3, device));
   const train::TrainerOptions options{
-      .batch = {.micro = micro, .accumulation = accumulation, .global = micro * accumulation, .last_micro = micro}, .steps = 2};
+      .batch = {.micro = micro, .accumulation = accumulation, .global = micro * accumulation, .last_micro = micro},
+      .steps = 2};
   TrainerRun run(data, options, small_gpt(0.1f), device);
   run.run();  // resets the peak when it begins
   const MemoryStats stats = Allocator::of(device).stats();
-  return {.total = stats.total.peak, .activations = stats[Category::activations].peak, .gradients = stats[Category::gradients].peak};
+  return {.total = stats.total.peak,
+          .activations = stats[Category::activations].peak,
+          .gradients = stats[Category::gradients].peak};
 }
 
 TEST(Contract27, TrainingNeedsTheSameMemoryForAnyAccumulation) {

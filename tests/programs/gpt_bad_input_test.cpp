@@ -33,25 +33,32 @@ TEST_F(GptBadInput, TextsThatAreNoTexts) {
   write_file(path("one"), "1");
   expect_error(train_on(path("one")), ErrorKind::bad_data, {path("one"), "has 1 byte,"});
   write_file(path("latin"), mixed_text(100) + "\xe4");
-  expect_error(train_on(path("latin"), {"--vocabulary", "128"}), ErrorKind::bad_data, {path("latin"), "byte 228", "offset 100", "128"});
+  expect_error(train_on(path("latin"), {"--vocabulary", "128"}), ErrorKind::bad_data,
+               {path("latin"), "byte 228", "offset 100", "128"});
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
 TEST_F(GptBadInput, ValidationPartsThatAreTooShort) {
   expect_training_refused(joined(tiny_model(), {"--validation-fraction", "0.02"}), ErrorKind::bad_data,
                           {"(validation part)", "has 6 bytes", "9"});
-  expect_training_refused(joined(tiny_model(), {"--validation-fraction", "0.98"}), ErrorKind::bad_data, {"has 7 bytes", "9"});
-  expect_training_refused(joined(tiny_model(), {"--evaluate-every", "2"}), ErrorKind::usage, {"--evaluate-every", "--validation-fraction"});
+  expect_training_refused(joined(tiny_model(), {"--validation-fraction", "0.98"}), ErrorKind::bad_data,
+                          {"has 7 bytes", "9"});
+  expect_training_refused(joined(tiny_model(), {"--evaluate-every", "2"}), ErrorKind::usage,
+                          {"--evaluate-every", "--validation-fraction"});
   // So small a share that no byte of the text is left for it.
-  expect_training_refused(joined(tiny_model(), {"--validation-fraction", "0.001", "--evaluate-every", "2"}), ErrorKind::bad_data,
-                          {"(validation part)", "has 0 bytes"});
+  expect_training_refused(joined(tiny_model(), {"--validation-fraction", "0.001", "--evaluate-every", "2"}),
+                          ErrorKind::bad_data, {"(validation part)", "has 0 bytes"});
 }
 
 TEST_F(GptBadInput, UnknownOptionsNameTheNearest) {
-  const std::vector<std::pair<std::string, std::string>> typos = {
-      {"--acumulation", "--accumulation"}, {"--accumulate", "--accumulation"},   {"--microbatch", "--micro-batch"},
-      {"--learning_rate", "--learning-rate"}, {"--globalbatch", "--global-batch"}, {"--normalization", "--normalisation"},
-      {"--layer", "--layers"},             {"--wieght-decay", "--weight-decay"}};
+  const std::vector<std::pair<std::string, std::string>> typos = {{"--acumulation", "--accumulation"},
+                                                                  {"--accumulate", "--accumulation"},
+                                                                  {"--microbatch", "--micro-batch"},
+                                                                  {"--learning_rate", "--learning-rate"},
+                                                                  {"--globalbatch", "--global-batch"},
+                                                                  {"--normalization", "--normalisation"},
+                                                                  {"--layer", "--layers"},
+                                                                  {"--wieght-decay", "--weight-decay"}};
   for (const auto& [typo, right] : typos) {
     expect_training_refused({typo, "4"}, ErrorKind::usage, {"unknown option " + typo, "mean " + right});
     expect_training_refused({typo + "=4"}, ErrorKind::usage, {"unknown option " + typo, "mean " + right});
@@ -84,7 +91,8 @@ TEST_F(GptBadInput, WholeNumbersOutsideTheirRange) {
       expect_training_refused({option, value}, ErrorKind::usage, {option, "at least 0", quoted(value)});
   }
   for (const char* value : {"-1", "1.5", "nan", "seed", "", "99999999999999999999"})
-    expect_training_refused({"--seed", value}, ErrorKind::usage, {"--seed", "[0, 18446744073709551615]", quoted(value)});
+    expect_training_refused({"--seed", value}, ErrorKind::usage,
+                            {"--seed", "[0, 18446744073709551615]", quoted(value)});
 }
 
 TEST_F(GptBadInput, RealNumbersOutsideTheirRange) {
@@ -105,54 +113,68 @@ TEST_F(GptBadInput, NumbersTooLargeToServe) {
   for (const char* option : {"--layers", "--heads", "--width", "--vocabulary", "--threads"})
     expect_training_refused({option, "1000000000000000"}, ErrorKind::usage, {option});
   // Nothing is wrong with the numbers, but no machine has the memory.
-  expect_training_refused({"--layers", "1", "--width", "1000000", "--heads", "1", "--context", "8"}, ErrorKind::memory, {"memory"});
+  expect_training_refused({"--layers", "1", "--width", "1000000", "--heads", "1", "--context", "8"}, ErrorKind::memory,
+                          {"memory"});
 }
 
 TEST_F(GptBadInput, OptionsOfTheOtherCommands) {
   train("run", {"--steps", "1"});
   const Arguments eval = {"eval", "--checkpoint", path("run"), "--text", path("text")};
   const Arguments sample = {"sample", "--checkpoint", path("run"), "--prompt", "a"};
-  for (const char* value : {"0", "-1", "nan", "x"}) expect_error(gpt(joined(eval, {"--micro-batch", value})), ErrorKind::usage, {"--micro-batch", value});
+  for (const char* value : {"0", "-1", "nan", "x"})
+    expect_error(gpt(joined(eval, {"--micro-batch", value})), ErrorKind::usage, {"--micro-batch", value});
   for (const char* value : {"-1", "1.5", "nan", "x"}) {
     expect_error(gpt(joined(sample, {"--tokens", value})), ErrorKind::usage, {"--tokens", value});
     expect_error(gpt(joined(sample, {"--top-k", value})), ErrorKind::usage, {"--top-k", value});
     expect_error(gpt(joined(sample, {"--seed", value})), ErrorKind::usage, {"--seed", value});
   }
-  for (const char* value : {"-1", "nan", "inf", "hot"}) expect_error(gpt(joined(sample, {"--temperature", value})), ErrorKind::usage, {"--temperature", value});
-  expect_error(gpt({"eval", "--checkpoint", path("none"), "--text", path("text")}), ErrorKind::no_input, {path("none"), "no checkpoint"});
-  expect_error(gpt({"sample", "--checkpoint", path("text"), "--prompt", "a"}), ErrorKind::no_input, {path("text"), "no checkpoint"});
+  for (const char* value : {"-1", "nan", "inf", "hot"})
+    expect_error(gpt(joined(sample, {"--temperature", value})), ErrorKind::usage, {"--temperature", value});
+  expect_error(gpt({"eval", "--checkpoint", path("none"), "--text", path("text")}), ErrorKind::no_input,
+               {path("none"), "no checkpoint"});
+  expect_error(gpt({"sample", "--checkpoint", path("text"), "--prompt", "a"}), ErrorKind::no_input,
+               {path("text"), "no checkpoint"});
   expect_error(gpt({"eval", "--checkpoint", path("run"), "--text", path("none")}), ErrorKind::no_input, {path("none")});
 }
 
 TEST_F(GptBadInput, ContradictoryBatchesNameWhatWouldWork) {
   expect_training_refused({"--micro-batch", "2", "--accumulation", "3", "--global-batch", "5"}, ErrorKind::usage,
                           {"--micro-batch 2 x --accumulation 3", "= 6", "--global-batch 5", "use --global-batch 6"});
-  expect_training_refused({"--micro-batch", "5", "--global-batch", "12"}, ErrorKind::usage,
-                          {"--global-batch 12", "--micro-batch 5", "--micro-batch 4 or 6", "--global-batch 10 or 15", "--ragged"});
-  expect_training_refused({"--micro-batch", "16", "--global-batch", "12"}, ErrorKind::usage, {"--micro-batch 16", "--micro-batch 12", "--global-batch 16"});
+  expect_training_refused(
+      {"--micro-batch", "5", "--global-batch", "12"}, ErrorKind::usage,
+      {"--global-batch 12", "--micro-batch 5", "--micro-batch 4 or 6", "--global-batch 10 or 15", "--ragged"});
+  expect_training_refused({"--micro-batch", "16", "--global-batch", "12"}, ErrorKind::usage,
+                          {"--micro-batch 16", "--micro-batch 12", "--global-batch 16"});
   expect_training_refused({"--accumulation", "5", "--global-batch", "12"}, ErrorKind::usage,
                           {"--accumulation 5", "--accumulation 4 or 6", "--global-batch 10 or 15"});
-  expect_training_refused({"--partial-window", "drop", "--global-batch", "48", "--context", "8"}, ErrorKind::usage, {"40 samples", "at most 40"});
+  expect_training_refused({"--partial-window", "drop", "--global-batch", "48", "--context", "8"}, ErrorKind::usage,
+                          {"40 samples", "at most 40"});
 }
 
 TEST_F(GptBadInput, ContradictoryModels) {
-  expect_training_refused({"--width", "30", "--heads", "4"}, ErrorKind::usage, {"--width 30", "--heads 4", "28 and 32"});
-  expect_training_refused({"--width", "2", "--heads", "4"}, ErrorKind::usage, {"--width 2", "--heads 4", "the smallest width is 4"});
+  expect_training_refused({"--width", "30", "--heads", "4"}, ErrorKind::usage,
+                          {"--width 30", "--heads 4", "28 and 32"});
+  expect_training_refused({"--width", "2", "--heads", "4"}, ErrorKind::usage,
+                          {"--width 2", "--heads 4", "the smallest width is 4"});
   expect_training_refused({"--vocabulary", "26"}, ErrorKind::bad_data, {path("text"), "vocabulary of 26"});
 }
 
 TEST_F(GptBadInput, Schedules) {
   expect_training_refused({"--schedule", "cosin"}, ErrorKind::usage, {"--schedule", "cosin", "did you mean cosine?"});
   expect_training_refused({"--schedule", ""}, ErrorKind::usage, {"--schedule", "constant, linear, cosine, wsd"});
-  expect_training_refused({"--schedule", "cosine", "--warmup", "3"}, ErrorKind::usage, {"warm-up", "run of 2 updates", "is 3"});
+  expect_training_refused({"--schedule", "cosine", "--warmup", "3"}, ErrorKind::usage,
+                          {"warm-up", "run of 2 updates", "is 3"});
   expect_training_refused({"--schedule", "wsd", "--warmup", "1", "--decay", "2"}, ErrorKind::usage, {"decay", "is 2"});
-  expect_training_refused({"--schedule", "linear", "--learning-rate", "0.001", "--min-learning-rate", "0.01"}, ErrorKind::usage, {"0.01", "0.001"});
+  expect_training_refused({"--schedule", "linear", "--learning-rate", "0.001", "--min-learning-rate", "0.01"},
+                          ErrorKind::usage, {"0.01", "0.001"});
 }
 
 TEST_F(GptBadInput, WordsThatAreNoChoice) {
-  expect_training_refused({"--data-order", "random"}, ErrorKind::usage, {"--data-order", "shuffled, sequential", "'random'"});
+  expect_training_refused({"--data-order", "random"}, ErrorKind::usage,
+                          {"--data-order", "shuffled, sequential", "'random'"});
   expect_training_refused({"--data-order", "sequental"}, ErrorKind::usage, {"did you mean sequential?"});
-  expect_training_refused({"--normalisation", "target"}, ErrorKind::usage, {"--normalisation", "did you mean targets?"});
+  expect_training_refused({"--normalisation", "target"}, ErrorKind::usage,
+                          {"--normalisation", "did you mean targets?"});
   expect_training_refused({"--partial-window", "dorp"}, ErrorKind::usage, {"--partial-window", "did you mean drop?"});
   expect_training_refused({"--device", "cuda"}, ErrorKind::no_device, {"--device cuda", "--device cpu"});
   expect_training_refused({"--device", "cuda:1"}, ErrorKind::no_device, {"--device cuda:1", "--device cpu"});
@@ -163,7 +185,8 @@ TEST_F(GptBadInput, WordsThatAreNoChoice) {
 TEST_F(GptBadInput, DirectoriesThatCannotBeMade) {
   const Arguments rest = joined({"train", "--text", path("text"), "--steps", "2"}, tiny_model());
   expect_error(gpt(joined(rest, {"--out", path("text")})), ErrorKind::cannot_create, {path("text")});
-  expect_error(gpt(joined(rest, {"--out", path("text/below")})), ErrorKind::cannot_create, {path("text/below"), "Not a directory"});
+  expect_error(gpt(joined(rest, {"--out", path("text/below")})), ErrorKind::cannot_create,
+               {path("text/below"), "Not a directory"});
   expect_error(gpt(joined(rest, {"--out", ""})), ErrorKind::usage, {"--out", "empty"});
 }
 

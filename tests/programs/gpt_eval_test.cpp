@@ -12,7 +12,8 @@ class GptEval : public GptTest {
   };
   Evaluation evaluate(const std::string& text, const Arguments& options = {}) const {
     write_file(path("evaluated"), text);
-    const ProcessResult result = gpt(joined({"eval", "--checkpoint", path("run"), "--text", path("evaluated"), "--json"}, options));
+    const ProcessResult result =
+        gpt(joined({"eval", "--checkpoint", path("run"), "--text", path("evaluated"), "--json"}, options));
     expect_success(result);
     const nlohmann::json object = nlohmann::json::parse(result.out);
     EXPECT_EQ(object.size(), 2u) << result.out;
@@ -41,13 +42,13 @@ TEST_F(GptEval, PrintsTheSameForReaders) {
   const Evaluation expected = evaluate(mixed_text(100));
   const ProcessResult result = gpt({"eval", "--checkpoint", path("run"), "--text", path("evaluated")});
   expect_success(result);
-  EXPECT_EQ(result.out, fmt::format("loss {:.6f} over {} targets (perplexity {:.3f})\n", expected.loss, expected.targets,
-                                    std::exp(expected.loss)));
+  EXPECT_EQ(result.out, fmt::format("loss {:.6f} over {} targets (perplexity {:.3f})\n", expected.loss,
+                                    expected.targets, std::exp(expected.loss)));
 }
 
 // Sample i of a text of N samples is tokens [i * context, i * context + context), its targets the same range one later;
-// update u (from 0) of a run on sequential data has samples [u * G, u * G + G) modulo N. The weights stand still, so that
-// `gpt eval` of a piece of the text, cut out as that says, gives the loss of its sample.
+// update u (from 0) of a run on sequential data has samples [u * G, u * G + G) modulo N. The weights stand still, so
+// that `gpt eval` of a piece of the text, cut out as that says, gives the loss of its sample.
 TEST_F(GptEval, SequentialUpdatesSeeTheSamplesInOrderAndWrapAround) {
   constexpr std::size_t count = 5, global = 3, updates = 5;
   const std::string text = mixed_text(count * context + 4);  // a tail too short for a sample

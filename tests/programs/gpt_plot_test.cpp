@@ -23,7 +23,8 @@ TEST_F(GptPlot, DrawsTheCurveOfARun) {
   expect_success(ascii);
   EXPECT_GE(lines_of(ascii.out).size(), 10u);
   EXPECT_TRUE(is_ascii(ascii.out)) << ascii.out;
-  for (const char* word : {"loss", "updates", "train", "validation"}) EXPECT_THAT(ascii.out, ::testing::HasSubstr(word));
+  for (const char* word : {"loss", "updates", "train", "validation"})
+    EXPECT_THAT(ascii.out, ::testing::HasSubstr(word));
 
   const ProcessResult unicode = plot(path("run/metrics.jsonl"), "en_US.UTF-8");
   expect_success(unicode);
@@ -35,7 +36,8 @@ TEST_F(GptPlot, SaysWhenThereIsNothingToDraw) {
   const ProcessResult result = plot(path("empty"), "C");
   expect_success(result);
   EXPECT_NE(result.out, "");
-  write_file(path("diverged"), R"({"update": 1, "loss": "NaN"})" "\n");
+  write_file(path("diverged"), R"({"update": 1, "loss": "NaN"})"
+                               "\n");
   expect_success(plot(path("diverged"), "C"));
 }
 
@@ -43,7 +45,9 @@ TEST_F(GptPlot, RefusesOtherFiles) {
   expect_error(plot(path("none"), "C"), ErrorKind::no_input, {path("none")});
   expect_error(plot(folder_.path().string(), "C"), ErrorKind::no_input, {"folder"});
   expect_error(plot(path("text"), "C"), ErrorKind::bad_data, {path("text") + ":1", "metrics.jsonl"});
-  write_file(path("half"), R"({"update": 1, "loss": 2.5})" "\n" R"({"update": 2, "lo)");
+  write_file(path("half"), R"({"update": 1, "loss": 2.5})"
+                           "\n"
+                           R"({"update": 2, "lo)");
   expect_error(plot(path("half"), "C"), ErrorKind::bad_data, {path("half") + ":2"});
   expect_error(run_program("gpt", {"plot"}), ErrorKind::usage, {"metrics"});
 }

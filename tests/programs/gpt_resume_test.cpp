@@ -32,7 +32,8 @@ class GptResume : public GptTest {
 
 TEST_F(GptResume, GivesTheBitsOfARunInOneGo) {
   // 40 samples, 12 a window: the interruption falls into an epoch, and an epoch's end into the second half.
-  const Arguments options = {"--micro-batch", "4", "--accumulation", "3", "--learning-rate", "0.01", "--dropout", "0.1"};
+  const Arguments options = {"--micro-batch",   "4",    "--accumulation", "3",
+                             "--learning-rate", "0.01", "--dropout",      "0.1"};
   train("whole", joined(options, {"--steps", "6"}));
   train("parts", joined(options, {"--steps", "3"}));
   const ProcessResult second = resume("parts", joined(options, {"--steps", "6"}));
@@ -108,8 +109,10 @@ TEST_F(GptResume, RefusesSettingsThatWouldShowItOtherSamples) {
     words.insert(words.end(), {"--resume", "use the same, or a new --out"});
     expect_refused("run", training("run", joined({"--resume", "--steps", "4"}, c.options)), ErrorKind::usage, words);
   }
-  expect_refused("run", {"train", "--text", path("longer"), "--out", path("run"), "--resume", "--steps", "4", "--micro-batch", "4"},
-                 ErrorKind::usage, {"number of training samples of 40", "50"});
+  expect_refused(
+      "run",
+      {"train", "--text", path("longer"), "--out", path("run"), "--resume", "--steps", "4", "--micro-batch", "4"},
+      ErrorKind::usage, {"number of training samples of 40", "50"});
 }
 
 TEST_F(GptResume, RefusesAnotherModelThanTheCheckpoints) {
@@ -183,7 +186,8 @@ TEST_F(GptResume, RefusesDamagedTensors) {
     SCOPED_TRACE(name);
     const fs::path file = folder_ / "run/latest" / name;
     const std::string content = read_file(file);
-    for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{100}, content.size() / 2, content.size() - 1}) {
+    for (const std::size_t size :
+         {std::size_t{0}, std::size_t{5}, std::size_t{100}, content.size() / 2, content.size() - 1}) {
       SCOPED_TRACE(size);
       write_file(file, content.substr(0, size));
       expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {name});
@@ -191,7 +195,8 @@ TEST_F(GptResume, RefusesDamagedTensors) {
     std::string renamed = content;
     renamed.replace(renamed.find("wte.weight"), 3, "abc");
     write_file(file, renamed);
-    expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {name, "wte.weight", "missing"});
+    expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data,
+                   {name, "wte.weight", "missing"});
     fs::remove(file);
     expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::no_input, {name});
     write_file(file, content);
@@ -201,7 +206,8 @@ TEST_F(GptResume, RefusesDamagedTensors) {
 
 TEST_F(GptResume, RefusesTensorsOfAnotherShape) {
   train("run", {"--steps", "2"});
-  expect_success(gpt(training("wide", {"--steps", "2", "--layers", "1", "--heads", "2", "--width", "32", "--context", "8"})));
+  expect_success(
+      gpt(training("wide", {"--steps", "2", "--layers", "1", "--heads", "2", "--width", "32", "--context", "8"})));
   for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
     const std::string own = read_file(folder_ / "run/latest" / name);
     write_file(folder_ / "run/latest" / name, read_file(folder_ / "wide/latest" / name));
@@ -216,7 +222,8 @@ TEST_F(GptResume, RefusesADamagedConfiguration) {
   const fs::path file = folder_ / "run/latest/config.json";
   const nlohmann::json config = nlohmann::json::parse(read_file(file));
   for (const char* key : {"vocab_size", "n_positions", "n_layer", "n_head", "n_embd", "resid_pdrop"}) {
-    for (const nlohmann::json& value : {nlohmann::json(-1), nlohmann::json(1.5), nlohmann::json("x"), nlohmann::json(nullptr)}) {
+    for (const nlohmann::json& value :
+         {nlohmann::json(-1), nlohmann::json(1.5), nlohmann::json("x"), nlohmann::json(nullptr)}) {
       SCOPED_TRACE(fmt::format("{} {}", key, value.dump()));
       nlohmann::json changed = config;
       changed[key] = value;

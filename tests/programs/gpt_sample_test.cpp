@@ -50,8 +50,10 @@ TEST_F(GptSample, RepeatsItselfWithTheSameSeedOnly) {
 TEST_F(GptSample, TopKLeavesTheOthersOut) {
   std::set<std::string> seen;
   for (int seed = 0; seed < 8; ++seed)
-    seen.insert(continuation("abc", {"--temperature", "1000000", "--top-k", "2", "--tokens", "1", "--seed", std::to_string(seed)}));
-  EXPECT_EQ(seen.size(), 2u);  // both as likely as the other: all eight alike has a chance of 1 in 128, and the seeds are fixed
+    seen.insert(continuation(
+        "abc", {"--temperature", "1000000", "--top-k", "2", "--tokens", "1", "--seed", std::to_string(seed)}));
+  EXPECT_EQ(seen.size(),
+            2u);  // both as likely as the other: all eight alike has a chance of 1 in 128, and the seeds are fixed
   EXPECT_TRUE(seen.contains("d"));
 }
 
@@ -66,7 +68,8 @@ TEST_F(GptSample, OfNoTokensIsThePrompt) { EXPECT_EQ(continuation("Hello, world"
 TEST_F(GptSample, StartsWithoutAPrompt) { EXPECT_EQ(continuation("", {"--tokens", "9"}).size(), 9u); }
 
 TEST_F(GptSample, TakesAnyBytesAsAPrompt) {
-  for (const std::string& prompt : {std::string("\xff\xfe\x80"), std::string("größer"), std::string("--tokens"), std::string("-"), std::string("a b\nc")})
+  for (const std::string& prompt : {std::string("\xff\xfe\x80"), std::string("größer"), std::string("--tokens"),
+                                    std::string("-"), std::string("a b\nc")})
     EXPECT_EQ(continuation(prompt, {"--tokens", "3"}).size(), 3u) << prompt;
 }
 
@@ -79,7 +82,8 @@ TEST_F(GptSample, RefusesAPromptOutsideTheVocabulary) {
 TEST_F(GptSample, FromWeightsIsAsFromTheCheckpoint) {
   const Arguments options = {"--temperature", "1", "--tokens", "20", "--prompt", "abc"};
   const ProcessResult checkpoint = gpt(joined({"sample", "--checkpoint", path("run")}, options));
-  const ProcessResult file = gpt(joined({"sample", "--weights", path("run/model.safetensors"), "--heads", "2"}, options));
+  const ProcessResult file =
+      gpt(joined({"sample", "--weights", path("run/model.safetensors"), "--heads", "2"}, options));
   expect_success(checkpoint);
   expect_success(file);
   EXPECT_EQ(file.out, checkpoint.out);

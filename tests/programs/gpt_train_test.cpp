@@ -36,15 +36,16 @@ TEST_F(GptTrain, LogsOneObjectPerUpdateWithItsNumbers) {
 }
 
 TEST_F(GptTrain, CountsTokensAlsoWhenASampleIsOne) {
-  const ProcessResult result = gpt(training("run", {"--steps", "1", "--layers", "1", "--heads", "1", "--width", "8",
-                                                    "--context", "1"}));
+  const ProcessResult result =
+      gpt(training("run", {"--steps", "1", "--layers", "1", "--heads", "1", "--width", "8", "--context", "1"}));
   expect_success(result);
   EXPECT_TRUE(metrics("run").at(0).contains("tokens_per_second"));
 }
 
 TEST_F(GptTrain, SaysWhatItTrainsAndWhereTheFilesAre) {
-  const ProcessResult result = gpt(joined(
-      training("run", {"--steps", "2", "--micro-batch", "2", "--global-batch", "6", "--log-every", "1"}), tiny_model()));
+  const ProcessResult result =
+      gpt(joined(training("run", {"--steps", "2", "--micro-batch", "2", "--global-batch", "6", "--log-every", "1"}),
+                 tiny_model()));
   expect_success(result);
   EXPECT_THAT(result.out, ::testing::HasSubstr("GPT 1 layers, 2 heads, width 16, context 8"));
   EXPECT_THAT(result.out, ::testing::HasSubstr("global batch 6 = micro-batch 2 x accumulation 3 x 1 device"));
@@ -125,7 +126,8 @@ TEST_F(GptTrain, EverySplitOfAWindowTrainsAlike) {
   const Arguments options = {"--steps", "6", "--global-batch", "8", "--learning-rate", "0.003", "--dropout", "0.1"};
   train("whole", joined(options, {"--micro-batch", "8"}));
   const std::vector<double> expected = losses("whole");
-  const std::vector<Arguments> splits = {{"--micro-batch", "1"}, {"--micro-batch", "4"}, {"--micro-batch", "3", "--ragged"}};
+  const std::vector<Arguments> splits = {
+      {"--micro-batch", "1"}, {"--micro-batch", "4"}, {"--micro-batch", "3", "--ragged"}};
   for (std::size_t i = 0; i < splits.size(); ++i) {
     SCOPED_TRACE(shown(splits[i]));
     const std::string run = "split" + std::to_string(i);
@@ -144,7 +146,8 @@ TEST_F(GptTrain, AveragingMicroBatchMeansDiffersOnlyWhenMicroBatchesAreUnequal) 
 
   train("ragged", joined(options, {"--micro-batch", "7", "--ragged"}));
   train("ragged means", joined(joined(options, {"--micro-batch", "7", "--ragged"}), means));
-  // The single sample of the last micro-batch weighs 7 times too much: the gradient's norm is another one from the start.
+  // The single sample of the last micro-batch weighs 7 times too much: the gradient's norm is another one from the
+  // start.
   const double right = metrics("ragged")[0]["grad_norm"], wrong = metrics("ragged means")[0]["grad_norm"];
   EXPECT_GT(std::abs(right - wrong), 100 * rounding * right);
 }

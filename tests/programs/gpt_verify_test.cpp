@@ -8,7 +8,9 @@ namespace {
 
 class GptVerify : public GptTest {
  protected:
-  static ProcessResult verify(const Arguments& options) { return gpt(joined(joined({"verify"}, tiny_model()), options)); }
+  static ProcessResult verify(const Arguments& options) {
+    return gpt(joined(joined({"verify"}, tiny_model()), options));
+  }
 
   // The numbers of each split's row: loss, gradient, weights.
   struct Row {
@@ -59,8 +61,8 @@ TEST_F(GptVerify, HoldsWithDropoutRecomputationEqualTargetsAndText) {
 }
 
 TEST_F(GptVerify, RefusesSplitsThatAreNone) {
-  for (const char* splits : {"", "x", "2x", "x4", "8", "0x4", "4x0", "2x-1", "-2x1", "axb", "2*4", "2x4,", ",2x4", "1.5x2",
-                             "2x4x1", " 2x4", "99999999999999999999x1", "2X4"}) {
+  for (const char* splits : {"", "x", "2x", "x4", "8", "0x4", "4x0", "2x-1", "-2x1", "axb", "2*4", "2x4,", ",2x4",
+                             "1.5x2", "2x4x1", " 2x4", "99999999999999999999x1", "2X4"}) {
     SCOPED_TRACE(splits);
     expect_error(verify({"--splits", splits}), ErrorKind::usage, {"--splits", "MICROxACCUMULATION", "2x4"});
   }

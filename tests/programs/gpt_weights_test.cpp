@@ -82,39 +82,46 @@ TEST_F(GptWeights, EvaluateAsTheCheckpointDoes) {
 TEST_F(GptWeights, TrainOnAShorterContextThanTheirs) {
   expect_success(start_from(path("prefixed"), {"--heads", "2", "--context", "4", "--micro-batch", "2"}));
   EXPECT_EQ(metrics("run").at(0)["targets"], 2 * 4);
-  expect_error(start_from(path("prefixed"), {"--heads", "2", "--context", "9"}), ErrorKind::bad_data, {"--context 9", "8 positions"});
+  expect_error(start_from(path("prefixed"), {"--heads", "2", "--context", "9"}), ErrorKind::bad_data,
+               {"--context 9", "8 positions"});
 }
 
 TEST_F(GptWeights, NeedTheNumberOfHeads) {
   expect_error(start_from(path("prefixed"), {}), ErrorKind::usage, {"--weights", "--heads"});
-  expect_error(gpt({"eval", "--text", path("text"), "--weights", path("prefixed")}), ErrorKind::usage, {"--weights", "--heads"});
+  expect_error(gpt({"eval", "--text", path("text"), "--weights", path("prefixed")}), ErrorKind::usage,
+               {"--weights", "--heads"});
   expect_error(gpt({"eval", "--text", path("text"), "--heads", "2"}), ErrorKind::usage, {"--heads", "--weights"});
   expect_error(start_from(path("prefixed"), {"--heads", "3"}), ErrorKind::usage, {"--width 16", "--heads 3"});
 }
 
 TEST_F(GptWeights, ContradictOptionsOfAnotherModel) {
-  for (const Arguments& other : {Arguments{"--layers", "2"}, Arguments{"--width", "32"}, Arguments{"--vocabulary", "100"}})
-    expect_error(start_from(path("prefixed"), joined({"--heads", "2"}, other)), ErrorKind::bad_data, {fmt::format("{} {}", other[0], other[1]), "contradicts"});
+  for (const Arguments& other :
+       {Arguments{"--layers", "2"}, Arguments{"--width", "32"}, Arguments{"--vocabulary", "100"}})
+    expect_error(start_from(path("prefixed"), joined({"--heads", "2"}, other)), ErrorKind::bad_data,
+                 {fmt::format("{} {}", other[0], other[1]), "contradicts"});
 }
 
 TEST_F(GptWeights, AreOneSourceAndNotTwo) {
-  expect_error(gpt({"eval", "--text", path("text"), "--weights", path("prefixed"), "--heads", "2", "--checkpoint", path("source")}),
+  expect_error(gpt({"eval", "--text", path("text"), "--weights", path("prefixed"), "--heads", "2", "--checkpoint",
+                    path("source")}),
                ErrorKind::usage, {"--weights", "--checkpoint"});
   expect_error(gpt({"eval", "--text", path("text")}), ErrorKind::usage, {"--checkpoint", "--weights"});
-  expect_error(gpt(training("source", {"--resume", "--weights", path("prefixed"), "--steps", "9"})), ErrorKind::usage, {"--resume", "--weights"});
+  expect_error(gpt(training("source", {"--resume", "--weights", path("prefixed"), "--steps", "9"})), ErrorKind::usage,
+               {"--resume", "--weights"});
 }
 
 TEST_F(GptWeights, ThatAreNoneAreRefused) {
   const std::string good = weights("source");
-  TensorFile extra = parse_tensors(good), few = parse_tensors(good), bent = parse_tensors(good), gone = parse_tensors(good);
+  TensorFile extra = parse_tensors(good), few = parse_tensors(good), bent = parse_tensors(good),
+             gone = parse_tensors(good);
   add_zeros(extra, "score.weight", {2, 2});
   for (const char* name : {"h.0.ln_1.weight", "h.0.mlp.c_fc.bias"}) few.header.erase(name);
   bent.header["wte.weight"]["shape"] = {256 * 16};
   bent.header["h.0.ln_1.weight"]["data_offsets"] = {0, 1 << 30};
   gone.header = nlohmann::json::object();
   gone.data.clear();
-  const std::vector<std::string> contents = {"",           "hello",      mixed_text(5000), good.substr(0, 1000),
-                                             good + "tail", to_file(few), to_file(bent),    to_file(gone)};
+  const std::vector<std::string> contents = {
+      "", "hello", mixed_text(5000), good.substr(0, 1000), good + "tail", to_file(few), to_file(bent), to_file(gone)};
   for (std::size_t i = 0; i < contents.size(); ++i) {
     SCOPED_TRACE(i);
     write_file(path("bad"), contents[i]);
@@ -122,7 +129,8 @@ TEST_F(GptWeights, ThatAreNoneAreRefused) {
     EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
   }
   write_file(path("bad"), to_file(extra));
-  expect_error(start_from(path("bad"), {"--heads", "2"}), ErrorKind::bad_data, {"score.weight", "no part of the model"});
+  expect_error(start_from(path("bad"), {"--heads", "2"}), ErrorKind::bad_data,
+               {"score.weight", "no part of the model"});
   expect_error(start_from(path("missing"), {"--heads", "2"}), ErrorKind::no_input, {path("missing")});
   expect_error(start_from(folder_.path().string(), {"--heads", "2"}), ErrorKind::no_input, {"folder"});
 }

@@ -11,19 +11,29 @@ struct Help {
 };
 
 TEST(Help, ListsTheOptionsOfEveryCommand) {
-  const std::vector<std::string> run = {"--out",        "--resume",       "--seed",          "--evaluate-every", "--save-every",
-                                        "--log-every",  "--micro-batch",  "--accumulation",  "--global-batch",   "--ragged",
-                                        "--data-order", "--normalisation", "--partial-window", "--learning-rate",  "--min-learning-rate",
-                                        "--schedule",   "--warmup",       "--decay",         "--clip",           "--beta1",
-                                        "--beta2",      "--eps",          "--weight-decay",  "--device",         "--threads"};
-  const std::vector<std::string> model = {"--layers", "--heads", "--width", "--context", "--vocabulary", "--dropout", "--recompute"};
+  const std::vector<std::string> run = {
+      "--out",        "--resume",        "--seed",           "--evaluate-every", "--save-every",
+      "--log-every",  "--micro-batch",   "--accumulation",   "--global-batch",   "--ragged",
+      "--data-order", "--normalisation", "--partial-window", "--learning-rate",  "--min-learning-rate",
+      "--schedule",   "--warmup",        "--decay",          "--clip",           "--beta1",
+      "--beta2",      "--eps",           "--weight-decay",   "--device",         "--threads"};
+  const std::vector<std::string> model = {"--layers",     "--heads",   "--width",    "--context",
+                                          "--vocabulary", "--dropout", "--recompute"};
   const std::vector<Help> cases = {
       {"gpt", {"--help"}, {"train", "eval", "sample", "verify", "plot"}},
       {"gpt", {"-h"}, {"train", "eval", "sample", "verify", "plot"}},
-      {"gpt", {"train", "--help"}, joined(joined(run, model), {"--text", "--steps", "--validation-fraction", "--weights"})},
-      {"gpt", {"eval", "--help"}, {"--checkpoint", "--weights", "--heads", "--text", "--micro-batch", "--json", "--device", "--threads"}},
-      {"gpt", {"sample", "--help"}, {"--checkpoint", "--weights", "--heads", "--prompt", "--tokens", "--temperature", "--top-k", "--seed"}},
-      {"gpt", {"verify", "--help"}, joined(model, {"--splits", "--text", "--equal-targets", "--seed", "--device", "--threads"})},
+      {"gpt",
+       {"train", "--help"},
+       joined(joined(run, model), {"--text", "--steps", "--validation-fraction", "--weights"})},
+      {"gpt",
+       {"eval", "--help"},
+       {"--checkpoint", "--weights", "--heads", "--text", "--micro-batch", "--json", "--device", "--threads"}},
+      {"gpt",
+       {"sample", "--help"},
+       {"--checkpoint", "--weights", "--heads", "--prompt", "--tokens", "--temperature", "--top-k", "--seed"}},
+      {"gpt",
+       {"verify", "--help"},
+       joined(model, {"--splits", "--text", "--equal-targets", "--seed", "--device", "--threads"})},
       {"gpt", {"plot", "--help"}, {"metrics"}},
       {"mlp", {"--help"}, {"train", "eval"}},
       {"mlp", {"train", "--help"}, joined(run, {"--data", "--epochs", "--hidden", "--dropout"})},

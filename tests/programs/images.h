@@ -41,8 +41,8 @@ struct ImageFiles {
   std::string images, labels;
 };
 
-// `count` images of side x side pixels with the labels 0, 1, …, 9, 0, …: a bright bar whose place tells the label, in noise.
-// side * side must be at least 40.
+// `count` images of side x side pixels with the labels 0, 1, …, 9, 0, …: a bright bar whose place tells the label, in
+// noise. side * side must be at least 40.
 inline ImageFiles bar_images(std::uint32_t count, std::uint32_t side, std::uint32_t seed) {
   ImageFiles files{.images = idx_header({count, side, side}), .labels = idx_header({count})};
   std::uint32_t noise = seed;

@@ -14,7 +14,8 @@ class MlpBadInput : public ::testing::Test {
   std::string path(std::string_view name) const { return (folder_ / name).string(); }
   static ProcessResult mlp(const Arguments& arguments) { return run_program("mlp", arguments); }
   ProcessResult train(const Arguments& options) const {
-    return mlp(joined({"train", "--data", path("data"), "--out", path("run"), "--warmup", "0", "--threads", "1"}, options));
+    return mlp(
+        joined({"train", "--data", path("data"), "--out", path("run"), "--warmup", "0", "--threads", "1"}, options));
   }
   void expect_training_refused(const Arguments& options, ErrorKind kind, const std::vector<std::string>& words) const {
     SCOPED_TRACE(shown(options));
@@ -22,7 +23,8 @@ class MlpBadInput : public ::testing::Test {
     EXPECT_FALSE(fs::exists(folder_ / "run")) << "a refused command left a directory behind";
   }
   // Training with one file of the data set replaced.
-  void expect_file_refused(const std::string& name, const std::string& content, const std::vector<std::string>& words) const {
+  void expect_file_refused(const std::string& name, const std::string& content,
+                           const std::vector<std::string>& words) const {
     const std::string good = read_file(folder_ / "data" / name);
     write_file(folder_ / "data" / name, content);
     expect_training_refused({}, ErrorKind::bad_data, words);
@@ -33,9 +35,12 @@ class MlpBadInput : public ::testing::Test {
 };
 
 TEST_F(MlpBadInput, MissingData) {
-  expect_error(mlp({"train", "--data", path("none"), "--out", path("run")}), ErrorKind::no_input, {path("none"), "train-images-idx3-ubyte"});
-  expect_error(mlp({"train", "--data", path("data/t10k-images-idx3-ubyte"), "--out", path("run")}), ErrorKind::no_input, {"train-images-idx3-ubyte"});
-  for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}) {
+  expect_error(mlp({"train", "--data", path("none"), "--out", path("run")}), ErrorKind::no_input,
+               {path("none"), "train-images-idx3-ubyte"});
+  expect_error(mlp({"train", "--data", path("data/t10k-images-idx3-ubyte"), "--out", path("run")}), ErrorKind::no_input,
+               {"train-images-idx3-ubyte"});
+  for (const char* name :
+       {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}) {
     fs::rename(folder_ / "data" / name, folder_ / "aside");
     expect_training_refused({}, ErrorKind::no_input, {name});
     fs::rename(folder_ / "aside", folder_ / "data" / name);
@@ -45,7 +50,8 @@ TEST_F(MlpBadInput, MissingData) {
 TEST_F(MlpBadInput, DamagedImages) {
   const ImageFiles good = bar_images(200, 7, 1);
   const std::string name = "train-images-idx3-ubyte";
-  for (const std::size_t size : {std::size_t{0}, std::size_t{3}, std::size_t{4}, std::size_t{15}, std::size_t{16}, good.images.size() - 1}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{3}, std::size_t{4}, std::size_t{15}, std::size_t{16}, good.images.size() - 1}) {
     SCOPED_TRACE(size);
     expect_file_refused(name, good.images.substr(0, size), {name, "truncated"});
   }
@@ -75,11 +81,13 @@ TEST_F(MlpBadInput, PartsThatDoNotFitTogether) {
   ImageFiles foreign = bar_images(200, 7, 1);
   foreign.labels[8 + 13] = 10;
   expect_file_refused("train-labels-idx1-ubyte", foreign.labels, {"label 10 of image 13"});
-  expect_file_refused("t10k-labels-idx1-ubyte", idx_header({50}) + std::string(50, '\xff'), {"t10k-labels", "label 255 of image 0"});
+  expect_file_refused("t10k-labels-idx1-ubyte", idx_header({50}) + std::string(50, '\xff'),
+                      {"t10k-labels", "label 255 of image 0"});
 }
 
 TEST_F(MlpBadInput, Numbers) {
-  for (const char* option : {"--epochs", "--micro-batch", "--accumulation", "--global-batch", "--log-every", "--threads"}) {
+  for (const char* option :
+       {"--epochs", "--micro-batch", "--accumulation", "--global-batch", "--log-every", "--threads"}) {
     for (const char* value : {"0", "-1", "1.5", "nan", "four"})
       expect_training_refused({option, value}, ErrorKind::usage, {option, "at least 1", value});
   }
@@ -97,11 +105,14 @@ TEST_F(MlpBadInput, OptionsAndWords) {
   expect_training_refused({"--acumulation", "3"}, ErrorKind::usage, {"did you mean --accumulation?"});
   expect_training_refused({"--schedule", "liner"}, ErrorKind::usage, {"did you mean linear?"});
   expect_training_refused({"--device", "cuda"}, ErrorKind::no_device, {"--device cuda"});
-  expect_training_refused({"--micro-batch", "50", "--global-batch", "120"}, ErrorKind::usage, {"--micro-batch 40 or 60", "--global-batch 100 or 150"});
-  expect_training_refused({"--partial-window", "drop", "--micro-batch", "256"}, ErrorKind::usage, {"200 samples", "at most 200"});
+  expect_training_refused({"--micro-batch", "50", "--global-batch", "120"}, ErrorKind::usage,
+                          {"--micro-batch 40 or 60", "--global-batch 100 or 150"});
+  expect_training_refused({"--partial-window", "drop", "--micro-batch", "256"}, ErrorKind::usage,
+                          {"200 samples", "at most 200"});
   expect_error(mlp({"train", "--out", path("run")}), ErrorKind::usage, {"--data"});
-  expect_error(mlp({"train", "--data", path("data"), "--out", path("data/t10k-images-idx3-ubyte/run"), "--warmup", "0"}),
-               ErrorKind::cannot_create, {"Not a directory"});
+  expect_error(
+      mlp({"train", "--data", path("data"), "--out", path("data/t10k-images-idx3-ubyte/run"), "--warmup", "0"}),
+      ErrorKind::cannot_create, {"Not a directory"});
 }
 
 TEST_F(MlpBadInput, RunsThatCannotBeResumed) {
@@ -111,27 +122,38 @@ TEST_F(MlpBadInput, RunsThatCannotBeResumed) {
   const auto before = snapshot(folder_ / "run");
   expect_error(train({"--epochs", "2", "--hidden", "16"}), ErrorKind::usage, {"already holds a run", "--resume"});
   expect_error(train({"--epochs", "2", "--hidden", "16", "--resume", "--seed", "1"}), ErrorKind::usage, {"--seed 0"});
-  expect_error(train({"--epochs", "2", "--hidden", "16", "--resume", "--micro-batch", "64"}), ErrorKind::usage, {"global batch of"});
-  expect_error(train({"--epochs", "2", "--hidden", "8", "--resume"}), ErrorKind::bad_data, {"[49, 16, 10]", "[49, 8, 10]", "--hidden"});
+  expect_error(train({"--epochs", "2", "--hidden", "16", "--resume", "--micro-batch", "64"}), ErrorKind::usage,
+               {"global batch of"});
+  expect_error(train({"--epochs", "2", "--hidden", "8", "--resume"}), ErrorKind::bad_data,
+               {"[49, 16, 10]", "[49, 8, 10]", "--hidden"});
   EXPECT_TRUE(snapshot(folder_ / "run") == before);
 }
 
 TEST_F(MlpBadInput, CheckpointsThatDoNotFitTheData) {
   expect_success(train({"--epochs", "1", "--hidden", "16"}));
-  expect_error(mlp({"eval", "--checkpoint", path("none"), "--data", path("data")}), ErrorKind::no_input, {"no checkpoint"});
+  expect_error(mlp({"eval", "--checkpoint", path("none"), "--data", path("data")}), ErrorKind::no_input,
+               {"no checkpoint"});
   write_part(folder_ / "wide", "t10k", bar_images(50, 8, 1));
-  expect_error(mlp({"eval", "--checkpoint", path("run"), "--data", path("wide")}), ErrorKind::bad_data, {"64 pixels", "49"});
-  expect_error(mlp({"eval", "--checkpoint", path("run"), "--data", path("none")}), ErrorKind::no_input, {"t10k-images-idx3-ubyte"});
+  expect_error(mlp({"eval", "--checkpoint", path("run"), "--data", path("wide")}), ErrorKind::bad_data,
+               {"64 pixels", "49"});
+  expect_error(mlp({"eval", "--checkpoint", path("run"), "--data", path("none")}), ErrorKind::no_input,
+               {"t10k-images-idx3-ubyte"});
 
   const nlohmann::json config = nlohmann::json::parse(read_file(folder_ / "run/latest/config.json"));
-  for (const auto& [key, value] : std::vector<std::pair<const char*, nlohmann::json>>{
-           {"model_type", "gpt2"}, {"widths", {49}}, {"widths", {49, -1, 10}}, {"widths", {49, 16, 12}}, {"widths", "x"},
-           {"dropout", 1.0}, {"pixel_deviation", 0}, {"pixel_mean", nullptr}}) {
+  for (const auto& [key, value] : std::vector<std::pair<const char*, nlohmann::json>>{{"model_type", "gpt2"},
+                                                                                      {"widths", {49}},
+                                                                                      {"widths", {49, -1, 10}},
+                                                                                      {"widths", {49, 16, 12}},
+                                                                                      {"widths", "x"},
+                                                                                      {"dropout", 1.0},
+                                                                                      {"pixel_deviation", 0},
+                                                                                      {"pixel_mean", nullptr}}) {
     nlohmann::json changed = config;
     changed[key] = value;
     SCOPED_TRACE(changed.dump());
     write_file(folder_ / "run/latest/config.json", changed.dump());
-    expect_error(mlp({"eval", "--checkpoint", path("run"), "--data", path("data")}), ErrorKind::bad_data, {"config.json"});
+    expect_error(mlp({"eval", "--checkpoint", path("run"), "--data", path("data")}), ErrorKind::bad_data,
+                 {"config.json"});
   }
 }
 

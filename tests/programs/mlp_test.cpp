@@ -14,13 +14,15 @@ class MlpProgram : public ::testing::Test {
   std::string path(std::string_view name) const { return (folder_ / name).string(); }
   static ProcessResult mlp(const Arguments& arguments) { return run_program("mlp", arguments); }
   ProcessResult train(std::string_view run, const Arguments& options) const {
-    return mlp(joined({"train", "--out", path(run), "--hidden", "16", "--learning-rate", "0.01", "--threads", "1"}, options));
+    return mlp(
+        joined({"train", "--out", path(run), "--hidden", "16", "--learning-rate", "0.01", "--threads", "1"}, options));
   }
   ProcessResult train_bars(std::string_view run, const Arguments& options) const {
     return train(run, joined({"--data", path("data"), "--warmup", "0"}, options));
   }
   nlohmann::json evaluation(std::string_view run, const Arguments& options = {}) const {
-    const ProcessResult result = mlp(joined({"eval", "--checkpoint", path(run), "--data", path("data"), "--json"}, options));
+    const ProcessResult result =
+        mlp(joined({"eval", "--checkpoint", path(run), "--data", path("data"), "--json"}, options));
     expect_success(result);
     return nlohmann::json::parse(result.out);
   }
@@ -44,7 +46,8 @@ TEST_F(MlpProgram, LearnsAndEvaluates) {
   EXPECT_EQ(object.size(), 3u) << object.dump();
   EXPECT_GT(object.at("accuracy").get<double>(), 0.9);
   EXPECT_EQ(object.at("targets"), 50);
-  EXPECT_THAT(result.out, ::testing::HasSubstr(fmt::format("test accuracy {:.2f} %", 100 * object.at("accuracy").get<double>())));
+  EXPECT_THAT(result.out,
+              ::testing::HasSubstr(fmt::format("test accuracy {:.2f} %", 100 * object.at("accuracy").get<double>())));
   EXPECT_NEAR(evaluation("run", {"--micro-batch", "7"}).at("loss").get<double>(), object.at("loss").get<double>(),
               rounding * object.at("loss").get<double>());
 }

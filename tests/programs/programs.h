@@ -20,9 +20,7 @@ inline Arguments joined(Arguments first, const Arguments& second) {
   return first;
 }
 
-inline std::string shown(const Arguments& arguments) {
-  return fmt::format("'{}'", fmt::join(arguments, "' '"));
-}
+inline std::string shown(const Arguments& arguments) { return fmt::format("'{}'", fmt::join(arguments, "' '")); }
 
 inline std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
@@ -80,7 +78,8 @@ inline std::string mixed_text(std::size_t bytes, std::uint32_t seed = 1) {
   return text;
 }
 
-// A folder with a text, and `gpt` runs in it that take a fraction of a second. One thread: these models are too small to share.
+// A folder with a text, and `gpt` runs in it that take a fraction of a second. One thread: these models are too small
+// to share.
 class GptTest : public ::testing::Test {
  protected:
   static constexpr std::int64_t context = 8;

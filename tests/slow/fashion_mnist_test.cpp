@@ -14,7 +14,8 @@ std::string data_folder() {
 TEST(FashionMnist, FiveEpochsOfTheDefaultRecipeReach88AndAHalfPercent) {
   const std::string data = data_folder();
   if (!std::filesystem::exists(data))
-    GTEST_SKIP() << "no " << data << ": install dataset-fashion-mnist, or set ACCRUE_FASHION_MNIST to a folder of its files";
+    GTEST_SKIP() << "no " << data
+                 << ": install dataset-fashion-mnist, or set ACCRUE_FASHION_MNIST to a folder of its files";
   const TemporaryFolder folder;
   double sum = 0;
   for (const char* seed : {"1", "2", "3"}) {

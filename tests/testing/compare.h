@@ -53,11 +53,12 @@ inline ::testing::AssertionResult within(const std::vector<double>& actual, cons
     if (failures == 1 || !(excess <= worst)) worst = excess, at = i;
   }
   if (failures == 0) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << failures << " of " << actual.size() << " elements differ; worst at " << at << ": "
-                                       << actual[at] << ", expected " << expected[at] << " +- " << bounds[at];
+  return ::testing::AssertionFailure() << failures << " of " << actual.size() << " elements differ; worst at " << at
+                                       << ": " << actual[at] << ", expected " << expected[at] << " +- " << bounds[at];
 }
 
-inline ::testing::AssertionResult within(const std::vector<double>& actual, const std::vector<double>& expected, Bound bound) {
+inline ::testing::AssertionResult within(const std::vector<double>& actual, const std::vector<double>& expected,
+                                         Bound bound) {
   std::vector<double> bounds(expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i) bounds[i] = bound.absolute + bound.relative * std::abs(expected[i]);
   return within(actual, expected, bounds);

@@ -81,9 +81,7 @@ inline ProcessResult run_process(const std::string& path, const Arguments& argum
     if (errno != EINTR) throw std::runtime_error("run_process: " + path + " cannot be waited for");
   }
   const int exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return {.exit_code = exit_code,
-          .out = process_detail::content(out.get()),
-          .err = process_detail::content(err.get())};
+  return {.exit_code = exit_code, .out = process_detail::content(out.get()), .err = process_detail::content(err.get())};
 }
 
 // The same for a program of this build, by its name.

@@ -1,5 +1,5 @@
-// GPT-2 in double precision, written as plainly as the formulas: the oracle for a whole model. Forward only; gradients come
-// from finite differences (gradcheck.h), so that no derivation is shared with what is tested.
+// GPT-2 in double precision, written as plainly as the formulas: the oracle for a whole model. Forward only; gradients
+// come from finite differences (gradcheck.h), so that no derivation is shared with what is tested.
 #pragma once
 
 #include <cmath>
@@ -21,11 +21,13 @@ class ReferenceGpt {
   ReferenceGpt(const nn::GptConfig& config, const RandomKey& key = {}) : config_(config), key_(key) {}
 
   // Logits, row by row, of `batch` samples of `time` tokens.
-  std::vector<double> logits(const Weights& w, const std::vector<std::int32_t>& tokens, std::int64_t batch, std::int64_t time) const {
+  std::vector<double> logits(const Weights& w, const std::vector<std::int32_t>& tokens, std::int64_t batch,
+                             std::int64_t time) const {
     std::vector<double> all;
     for (std::int64_t sample = 0; sample < batch; ++sample) {
-      const Rows x = sample_logits(w, std::vector<std::int32_t>(tokens.begin() + sample * time, tokens.begin() + (sample + 1) * time),
-                                   static_cast<std::uint32_t>(sample));
+      const Rows x = sample_logits(
+          w, std::vector<std::int32_t>(tokens.begin() + sample * time, tokens.begin() + (sample + 1) * time),
+          static_cast<std::uint32_t>(sample));
       for (const Row& row : x) all.insert(all.end(), row.begin(), row.end());
     }
     return all;
@@ -65,7 +67,8 @@ class ReferenceGpt {
       double mean = 0, variance = 0;
       for (const double value : row) mean += value / count;
       for (const double value : row) variance += (value - mean) * (value - mean) / count;
-      for (std::size_t i = 0; i < row.size(); ++i) row[i] = (row[i] - mean) / std::sqrt(variance + 1e-5) * gamma[i] + beta[i];
+      for (std::size_t i = 0; i < row.size(); ++i)
+        row[i] = (row[i] - mean) / std::sqrt(variance + 1e-5) * gamma[i] + beta[i];
     }
     return y;
   }
@@ -83,11 +86,13 @@ class ReferenceGpt {
 
   void drop(Rows& x, std::uint32_t site, std::uint32_t sample) const {
     for (std::size_t t = 0; t < x.size(); ++t)
-      for (std::size_t i = 0; i < x[t].size(); ++i) x[t][i] *= mask(site, sample, static_cast<std::uint32_t>(t * x[t].size() + i));
+      for (std::size_t i = 0; i < x[t].size(); ++i)
+        x[t][i] *= mask(site, sample, static_cast<std::uint32_t>(t * x[t].size() + i));
   }
 
   Rows attention(const Rows& qkv, std::uint32_t site, std::uint32_t sample) const {
-    const std::size_t time = qkv.size(), width = qkv[0].size() / 3, heads = static_cast<std::size_t>(config_.heads), each = width / heads;
+    const std::size_t time = qkv.size(), width = qkv[0].size() / 3, heads = static_cast<std::size_t>(config_.heads),
+                      each = width / heads;
     const std::size_t padded_time = (time + 3) / 4 * 4;
     Rows y(time, Row(width));
     for (std::size_t h = 0; h < heads; ++h) {
@@ -100,7 +105,8 @@ class ReferenceGpt {
           sum += weights[k] = std::exp(score / std::sqrt(static_cast<double>(each)));
         }
         for (std::size_t k = 0; k <= q; ++k) {
-          const double p = weights[k] / sum * mask(site, sample, static_cast<std::uint32_t>((h * time + q) * padded_time + k));
+          const double p =
+              weights[k] / sum * mask(site, sample, static_cast<std::uint32_t>((h * time + q) * padded_time + k));
           for (std::size_t i = 0; i < each; ++i) y[q][h * each + i] += p * qkv[k][2 * width + h * each + i];
         }
       }
@@ -114,7 +120,8 @@ class ReferenceGpt {
   }
 
   Rows sample_logits(const Weights& w, const std::vector<std::int32_t>& tokens, std::uint32_t sample) const {
-    const auto width = static_cast<std::size_t>(config_.width), vocabulary = static_cast<std::size_t>(config_.vocabulary);
+    const auto width = static_cast<std::size_t>(config_.width),
+               vocabulary = static_cast<std::size_t>(config_.vocabulary);
     const std::vector<double>& table = w.at("wte.weight");
     Rows x(tokens.size(), Row(width));
     for (std::size_t t = 0; t < tokens.size(); ++t)
@@ -123,11 +130,14 @@ class ReferenceGpt {
     drop(x, 0, sample);
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
       const std::string block = "h." + std::to_string(layer) + ".";
-      const auto site = static_cast<std::uint32_t>(1 + 3 * layer);  // attention probabilities, attention branch, MLP branch
+      const auto site =
+          static_cast<std::uint32_t>(1 + 3 * layer);  // attention probabilities, attention branch, MLP branch
       const auto apply = [&](const std::string& name, const Rows& input) {
         return linear(input, w.at(block + name + ".weight"), w.at(block + name + ".bias"));
       };
-      const auto norm = [&](const std::string& name) { return layernorm(x, w.at(block + name + ".weight"), w.at(block + name + ".bias")); };
+      const auto norm = [&](const std::string& name) {
+        return layernorm(x, w.at(block + name + ".weight"), w.at(block + name + ".bias"));
+      };
 
       Rows branch = apply("attn.c_proj", attention(apply("attn.c_attn", norm("ln_1")), site, sample));
       drop(branch, site + 1, sample);

@@ -36,8 +36,8 @@ inline Tensor tensor_of(const std::vector<float>& values, const Shape& shape, DT
   });
 }
 
-inline Tensor random_tensor(const Shape& shape, std::uint64_t seed, DType dtype = DType::f32, Device device = Device::cpu(),
-                            float mean = 0, float deviation = 1) {
+inline Tensor random_tensor(const Shape& shape, std::uint64_t seed, DType dtype = DType::f32,
+                            Device device = Device::cpu(), float mean = 0, float deviation = 1) {
   return tensor_of(random_floats(shape.numel(), seed, mean, deviation), shape, dtype, device);
 }
 

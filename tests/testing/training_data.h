@@ -42,15 +42,17 @@ class MemoryDataset final : public train::Dataset {
 
 // A training of the small GPT under the trainer, with everything it reported.
 struct TrainerRun {
-  TrainerRun(const train::Dataset& data, const train::TrainerOptions& options, const nn::GptConfig& config, Device device,
-             const train::AccumulatorOptions& accumulator_options = {}, const train::Dataset* validation = nullptr)
+  TrainerRun(const train::Dataset& data, const train::TrainerOptions& options, const nn::GptConfig& config,
+             Device device, const train::AccumulatorOptions& accumulator_options = {},
+             const train::Dataset* validation = nullptr)
       : training(nn::Gpt(config), device, accumulator_options),
-        trainer(training.accumulator,
-                [this](Tape& tape, const train::Batch& batch) {
-                  if (tape.recording()) keys.push_back(tape.context().random);
-                  return training.model.loss(tape, batch.inputs, batch.targets);
-                },
-                data, validation, options, device) {
+        trainer(
+            training.accumulator,
+            [this](Tape& tape, const train::Batch& batch) {
+              if (tape.recording()) keys.push_back(tape.context().random);
+              return training.model.loss(tape, batch.inputs, batch.targets);
+            },
+            data, validation, options, device) {
     trainer.on_window = [this](const train::WindowRecord& record) { records.push_back(record); };
   }
 

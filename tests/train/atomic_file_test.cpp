@@ -22,9 +22,7 @@ using accrue::testing::TemporaryFolder;
 using accrue::testing::write_file;
 using ::testing::HasSubstr;
 
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
+std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
 
 TEST(AtomicFile, ReplacesTheFileOnlyAtCommit) {
   const TemporaryFolder folder;

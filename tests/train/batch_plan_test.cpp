@@ -15,9 +15,7 @@
 
 namespace accrue::train {
 
-void PrintTo(const BatchPlan& plan, std::ostream* out) {
-  *out << plan.to_string();
-}
+void PrintTo(const BatchPlan& plan, std::ostream* out) { *out << plan.to_string(); }
 
 namespace {
 

@@ -38,7 +38,8 @@ class Checkpoint : public ::testing::Test {
   }
   fs::path run() const { return folder / "run"; }
   void save(Mlp& training) {
-    save_checkpoint(run(), settings, {{"widths", {3, 5, 2}}}, training.parameters, training.optimizer, training.accumulator);
+    save_checkpoint(run(), settings, {{"widths", {3, 5, 2}}}, training.parameters, training.optimizer,
+                    training.accumulator);
   }
   static void resume(const fs::path& checkpoint, Mlp& training, const RunSettings& with = settings) {
     resume_checkpoint(checkpoint, with, training.parameters, training.optimizer, training.accumulator);
@@ -114,7 +115,8 @@ TEST_F(Checkpoint, ADirectoryWithoutOneIsNoInput) {
 
 TEST_F(Checkpoint, ARunDirectoryThatCannotBeMadeIsCannotCreate) {
   write_file(folder / "file", "");
-  EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { make_run_directory(folder / "file" / "run"); }), HasSubstr("cannot be created"));
+  EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { make_run_directory(folder / "file" / "run"); }),
+              HasSubstr("cannot be created"));
 }
 
 TEST_F(Checkpoint, AnotherSettingIsAUsageErrorThatNamesBothValues) {
@@ -125,7 +127,8 @@ TEST_F(Checkpoint, AnotherSettingIsAUsageErrorThatNamesBothValues) {
   };
   EXPECT_THAT(changed([](RunSettings& s) { s.program = "gpt"; }), AllOf(HasSubstr("mlp"), HasSubstr("gpt")));
   EXPECT_THAT(changed([](RunSettings& s) { s.seed = 4; }), AllOf(HasSubstr("--seed 3"), HasSubstr("has 4")));
-  EXPECT_THAT(changed([](RunSettings& s) { s.global_batch = 16; }), AllOf(HasSubstr("global batch of 8"), HasSubstr("16")));
+  EXPECT_THAT(changed([](RunSettings& s) { s.global_batch = 16; }),
+              AllOf(HasSubstr("global batch of 8"), HasSubstr("16")));
   EXPECT_THAT(changed([](RunSettings& s) { s.data_order = "sequential"; }), HasSubstr("--data-order shuffled"));
   EXPECT_THAT(changed([](RunSettings& s) { s.partial_window = "drop"; }), HasSubstr("--partial-window step"));
   EXPECT_THAT(changed([](RunSettings& s) { s.dataset_size = 99; }), AllOf(HasSubstr("100"), HasSubstr("99")));
@@ -183,15 +186,16 @@ TEST_F(Checkpoint, AnOptimizerFileOfAnotherModelChangesNothing) {
 TEST_F(Checkpoint, ADamagedStateIsBadDataAndChangesNothing) {
   const fs::path file = run() / "latest" / "state.json";
   const std::string whole = read_file(file);
-  for (const std::string& damaged : {std::string("{"), std::string("[]"), std::string(), whole.substr(0, whole.size() / 2), std::string("\xff\xfe")}) {
+  for (const std::string& damaged : {std::string("{"), std::string("[]"), std::string(),
+                                     whole.substr(0, whole.size() / 2), std::string("\xff\xfe")}) {
     write_file(file, damaged);
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("state.json"));
   }
 }
 
 TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
-  for (const std::string key : {"program", "seed", "global_batch", "optimizer", "micro", "window", "update", "skipped", "empty",
-                                "skipped_in_a_row", "loss_scale", "format_version"}) {
+  for (const std::string key : {"program", "seed", "global_batch", "optimizer", "micro", "window", "update", "skipped",
+                                "empty", "skipped_in_a_row", "loss_scale", "format_version"}) {
     change_state([&](nlohmann::json& json) { json.erase(key); });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'" + key + "'"));
     save(trained);
@@ -202,7 +206,8 @@ TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
 }
 
 TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
-  for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{{"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"skipped_in_a_row", 3}, {"loss_scale", 0}}) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{
+           {"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"skipped_in_a_row", 3}, {"loss_scale", 0}}) {
     change_state([&, k = key, v = value](nlohmann::json& json) { json[k] = v; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict")) << key;
     save(trained);
@@ -226,7 +231,9 @@ TEST_F(Checkpoint, NumbersOutsideTheirTypeAreBadData) {
 
 TEST_F(Checkpoint, CountersWhoseSumOverflowsAreBadData) {
   constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
-  change_state([&](nlohmann::json& json) { json["update"] = largest, json["skipped"] = largest, json["empty"] = 2, json["window"] = 0; });
+  change_state([&](nlohmann::json& json) {
+    json["update"] = largest, json["skipped"] = largest, json["empty"] = 2, json["window"] = 0;
+  });
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict"));
 }
 

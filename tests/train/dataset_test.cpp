@@ -20,7 +20,8 @@ constexpr double u = unit_roundoff(DType::f32);
 
 TEST(TextDataset, GivesTheSamplesAskedForInTheirOrder) {
   for (const Device device : devices()) {
-    const std::vector<std::uint8_t> text = {0, 10, 20, 30, 40, 50, 60, 70, 80};  // two samples of four, each with its next
+    const std::vector<std::uint8_t> text = {0,  10, 20, 30, 40,
+                                            50, 60, 70, 80};  // two samples of four, each with its next
     const TextDataset data(TokenSamples(text, 4, "text"));
     EXPECT_EQ(data.size(), 2);
     EXPECT_EQ(data.positions_per_sample(), 4);
@@ -66,7 +67,8 @@ TEST(ImageDataset, StandardisedPixelsHaveMeanZeroAndDeviationOne) {
   const ImageDataset data(images(), ImageDataset::moments_of(images()));
   const std::vector<std::int64_t> indices = {0, 1, 2};
   double mean = 0, squares = 0;
-  for (const double value : to_doubles(data.batch(indices, Device::cpu()).inputs)) mean += value / 6, squares += value * value / 6;
+  for (const double value : to_doubles(data.batch(indices, Device::cpu()).inputs))
+    mean += value / 6, squares += value * value / 6;
   EXPECT_NEAR(mean, 0, 16 * u);
   EXPECT_NEAR(squares, 1, 16 * u);
 }

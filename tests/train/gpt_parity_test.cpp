@@ -34,7 +34,9 @@ std::vector<double> doubles_of(const SafetensorsFile& file, const std::string& n
 class GptParity : public ::testing::TestWithParam<std::int64_t> {
  protected:
   double number(const std::string& key) const { return std::strtod(file.metadata().at(key).c_str(), nullptr); }
-  std::int64_t integer(const std::string& key) const { return std::strtoll(file.metadata().at(key).c_str(), nullptr, 10); }
+  std::int64_t integer(const std::string& key) const {
+    return std::strtoll(file.metadata().at(key).c_str(), nullptr, 10);
+  }
 
   Samples window(std::int64_t index, Device device) const {
     const auto tokens = values_of<std::int32_t>(file, "tokens"), targets = values_of<std::int32_t>(file, "targets");
@@ -54,7 +56,8 @@ TEST_P(GptParity, LossGradientsAndThreeUpdatesMatchPyTorch) {
                                .layers = integer("layers"),
                                .heads = static_cast<int>(integer("heads")),
                                .width = integer("width")};
-    Training<nn::Gpt> training{nn::Gpt(config), device,
+    Training<nn::Gpt> training{nn::Gpt(config),
+                               device,
                                {.schedule = {.peak = number("learning_rate")}, .max_norm = number("max_norm")},
                                optim::AdamWOptions{.beta1 = number("beta1"),
                                                    .beta2 = number("beta2"),
@@ -79,18 +82,24 @@ TEST_P(GptParity, LossGradientsAndThreeUpdatesMatchPyTorch) {
       auto next = gradient.begin();
       for (const Parameter& parameter : parameters) {
         const auto end = next + parameter.shape().numel();
-        EXPECT_LE(relative_error({next, end}, doubles_of(file, "grad." + parameter.name())), tolerance) << parameter.name();
+        EXPECT_LE(relative_error({next, end}, doubles_of(file, "grad." + parameter.name())), tolerance)
+            << parameter.name();
         next = end;
       }
     }
     for (const Parameter& parameter : parameters)
-      EXPECT_LE(relative_error(to_doubles(parameter.master()), doubles_of(file, "updated." + parameter.name())), tolerance)
+      EXPECT_LE(relative_error(to_doubles(parameter.master()), doubles_of(file, "updated." + parameter.name())),
+                tolerance)
           << parameter.name();
   }
 }
 
 TEST_P(GptParity, TheFixtureCoversEveryParameter) {
-  nn::Gpt model({.vocabulary = integer("vocab"), .context = integer("context"), .layers = integer("layers"), .heads = 2, .width = integer("width")});
+  nn::Gpt model({.vocabulary = integer("vocab"),
+                 .context = integer("context"),
+                 .layers = integer("layers"),
+                 .heads = 2,
+                 .width = integer("width")});
   ParameterStore parameters;
   model.register_into(nn::Registry(parameters));
   std::size_t gradients = 0;

@@ -36,8 +36,9 @@ TEST(JsonLines, AppendContinuesAndStartOverDoesNot) {
 
 TEST(JsonLines, AFileThatCannotBeOpenedIsCannotCreateWithTheReason) {
   const TemporaryFolder folder;
-  EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { JsonLines(folder / "none" / "log.jsonl", JsonLines::Mode::append); }),
-              HasSubstr("No such file or directory"));
+  EXPECT_THAT(
+      error_of(ErrorKind::cannot_create, [&] { JsonLines(folder / "none" / "log.jsonl", JsonLines::Mode::append); }),
+      HasSubstr("No such file or directory"));
 }
 
 TEST(JsonLines, AFullDiskIsAnIoError) {

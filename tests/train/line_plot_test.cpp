@@ -32,13 +32,16 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 // Characters of a UTF-8 text: every byte that does not continue one.
 std::size_t characters(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-const Series diagonal{.name = "up", .points = {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {6, 6}, {7, 7}, {8, 8}, {9, 9}}};
+const Series diagonal{.name = "up",
+                      .points = {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {6, 6}, {7, 7}, {8, 8}, {9, 9}}};
 
 TEST(LinePlot, ADiagonalRunsFromTheLowerLeftToTheUpperRight) {
-  const auto lines = lines_of(line_plot({diagonal}, {.width = 10, .height = 10, .unicode = false, .x_label = "x", .y_label = "y"}));
+  const auto lines =
+      lines_of(line_plot({diagonal}, {.width = 10, .height = 10, .unicode = false, .x_label = "x", .y_label = "y"}));
   ASSERT_EQ(lines.size(), 13u);  // legend, ten rows, axis, labels
   EXPECT_EQ(lines[0], "        y   ... up");
   for (std::size_t row = 0; row < 10; ++row) EXPECT_EQ(lines[1 + row].substr(11), std::string(9 - row, ' ') + ".");
@@ -49,8 +52,9 @@ TEST(LinePlot, ADiagonalRunsFromTheLowerLeftToTheUpperRight) {
 }
 
 TEST(LinePlot, LaterSeriesAreMarksOnTopWithALegend) {
-  const std::string text = line_plot({diagonal, {.name = "one", .points = {{9, 0}}}, {.name = "two", .points = {{0, 9}}}},
-                                     {.width = 10, .height = 10, .unicode = false});
+  const std::string text =
+      line_plot({diagonal, {.name = "one", .points = {{9, 0}}}, {.name = "two", .points = {{0, 9}}}},
+                {.width = 10, .height = 10, .unicode = false});
   const auto lines = lines_of(text);
   EXPECT_THAT(lines[0], HasSubstr("... up   o one   + two"));
   EXPECT_EQ(lines[1].substr(11), "+        .");
@@ -58,7 +62,8 @@ TEST(LinePlot, LaterSeriesAreMarksOnTopWithALegend) {
 }
 
 TEST(LinePlot, BrailleHasTwoByFourDotsACharacter) {
-  // Two points in opposite corners of a canvas of 20 x 12 dots: the lowest dot of the left column, the highest of the right.
+  // Two points in opposite corners of a canvas of 20 x 12 dots: the lowest dot of the left column, the highest of the
+  // right.
   const auto lines = lines_of(line_plot({{.name = "a", .points = {{0, 0}, {1, 1}}}}, {.width = 10, .height = 3}));
   EXPECT_THAT(lines[1], HasSubstr("         ⠈"));
   EXPECT_THAT(lines[3], HasSubstr("⡀"));
@@ -77,16 +82,20 @@ TEST(LinePlot, NothingFiniteIsSaidInWords) {
 }
 
 TEST(LinePlot, AConstantOrASinglePointIsDrawn) {
-  EXPECT_THAT(line_plot({{.name = "a", .points = {{3, 7}}}}, {.width = 10, .height = 3, .unicode = false}), HasSubstr("."));
-  EXPECT_THAT(line_plot({{.name = "a", .points = {{0, 7}, {1, 7}}}}, {.width = 10, .height = 3, .unicode = false}), HasSubstr("."));
+  EXPECT_THAT(line_plot({{.name = "a", .points = {{3, 7}}}}, {.width = 10, .height = 3, .unicode = false}),
+              HasSubstr("."));
+  EXPECT_THAT(line_plot({{.name = "a", .points = {{0, 7}, {1, 7}}}}, {.width = 10, .height = 3, .unicode = false}),
+              HasSubstr("."));
 }
 
 TEST(LinePlot, TooSmallACanvasIsRefused) {
-  EXPECT_THAT(error_of(ErrorKind::internal, [] { line_plot({diagonal}, {.width = 9}); }), HasSubstr("at least 10 x 3 characters, but got 9 x 16"));
+  EXPECT_THAT(error_of(ErrorKind::internal, [] { line_plot({diagonal}, {.width = 9}); }),
+              HasSubstr("at least 10 x 3 characters, but got 9 x 16"));
   error_of(ErrorKind::internal, [] { line_plot({diagonal}, {.height = 2}); });
 }
 
-RC_GTEST_PROP(LinePlot, StaysWithinItsFrameForAnyPoints, (const std::vector<std::pair<double, double>>& points, bool unicode)) {
+RC_GTEST_PROP(LinePlot, StaysWithinItsFrameForAnyPoints,
+              (const std::vector<std::pair<double, double>>& points, bool unicode)) {
   const auto width = *rc::gen::inRange(10, 100), height = *rc::gen::inRange(3, 30);
   const auto lines = lines_of(line_plot({{.name = "a", .points = points}, {.name = "b", .points = points}},
                                         {.width = width, .height = height, .unicode = unicode}));

@@ -26,7 +26,8 @@ struct LossCurveTest : ::testing::Test {
 };
 
 TEST_F(LossCurveTest, ReadsBothLosses) {
-  const LossCurve curve = read("{\"update\":1,\"loss\":3.5}\n{\"loss\":3.25,\"update\":2,\"validation_loss\":3.75,\"grad_norm\":1}\n");
+  const LossCurve curve =
+      read("{\"update\":1,\"loss\":3.5}\n{\"loss\":3.25,\"update\":2,\"validation_loss\":3.75,\"grad_norm\":1}\n");
   EXPECT_THAT(curve.train, ElementsAre(Pair(1, 3.5), Pair(2, 3.25)));
   EXPECT_THAT(curve.validation, ElementsAre(Pair(2, 3.75)));
 }
@@ -39,7 +40,9 @@ TEST_F(LossCurveTest, LossesThatAreNotFiniteAreNan) {
   EXPECT_TRUE(std::isnan(curve.train[1].second));
 }
 
-TEST_F(LossCurveTest, AMissingFileIsNoInput) { error_of(ErrorKind::no_input, [&] { read_loss_curve(folder / "none"); }); }
+TEST_F(LossCurveTest, AMissingFileIsNoInput) {
+  error_of(ErrorKind::no_input, [&] { read_loss_curve(folder / "none"); });
+}
 
 TEST_F(LossCurveTest, TheFirstWrongLineIsNamed) {
   for (const char* line : {"x", "[]", "{}", "{\"update\":1}", "{\"loss\":1}", "{\"update\":\"1\",\"loss\":1}", ""}) {

@@ -14,9 +14,7 @@ using accrue::testing::write_file;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-std::string text_of(const MappedFile& file) {
-  return {file.bytes().begin(), file.bytes().end()};
-}
+std::string text_of(const MappedFile& file) { return {file.bytes().begin(), file.bytes().end()}; }
 
 TEST(MappedFile, ShowsTheBytesOfTheFile) {
   const TemporaryFolder folder;

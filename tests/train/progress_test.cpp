@@ -48,10 +48,17 @@ TEST(FormatCount, GroupsThousands) {
   EXPECT_EQ(format_count(nan), "?");
 }
 
-const ProgressState state{.update = 40, .total = 1000, .loss = 2.3456, .grad_norm = 0.81, .rate = 21000, .remaining_seconds = 185, .peak_bytes = 36910000};
+const ProgressState state{.update = 40,
+                          .total = 1000,
+                          .loss = 2.3456,
+                          .grad_norm = 0.81,
+                          .rate = 21000,
+                          .remaining_seconds = 185,
+                          .peak_bytes = 36910000};
 
 TEST(FormatProgress, SaysWhatTheHeaderShows) {
-  EXPECT_EQ(format_progress(state), "update 40/1000  loss 2.3456  norm 0.81  21,000 tokens/s  3m 05s left  peak 35.2 MiB");
+  EXPECT_EQ(format_progress(state),
+            "update 40/1000  loss 2.3456  norm 0.81  21,000 tokens/s  3m 05s left  peak 35.2 MiB");
 }
 
 TEST(FormatProgress, ShowsTheValidationLossWhereThereIsOneAndNoTimeWhereNoneIsKnown) {
@@ -59,7 +66,8 @@ TEST(FormatProgress, ShowsTheValidationLossWhereThereIsOneAndNoTimeWhereNoneIsKn
   other.validation_loss = 2.5;
   other.remaining_seconds.reset();
   other.unit = "samples";
-  EXPECT_EQ(format_progress(other), "update 40/1000  loss 2.3456  validation 2.5000  norm 0.81  21,000 samples/s  peak 35.2 MiB");
+  EXPECT_EQ(format_progress(other),
+            "update 40/1000  loss 2.3456  validation 2.5000  norm 0.81  21,000 samples/s  peak 35.2 MiB");
 }
 
 TEST(FormatProgress, ShowsALossThatIsNotFinite) {
@@ -100,7 +108,8 @@ TEST(Progress, WritesEveryNthUpdateAndTheLastToAFile) {
 TEST(Progress, AlwaysWritesAnUpdateWithAValidationLoss) {
   const std::string text = written(100, [](Progress& progress) {
     for (std::int64_t update = 1; update <= 9; ++update)
-      progress.show({.update = update, .total = 10, .validation_loss = update == 5 ? std::optional(1.5) : std::nullopt});
+      progress.show(
+          {.update = update, .total = 10, .validation_loss = update == 5 ? std::optional(1.5) : std::nullopt});
   });
   EXPECT_EQ(text, format_progress({.update = 5, .total = 10, .validation_loss = 1.5}) + "\n");
 }

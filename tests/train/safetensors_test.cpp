@@ -56,9 +56,7 @@ std::string refusal(const std::string& file) {
 }
 
 // A whole header with one tensor, for the cases that spoil a part of it.
-std::string tensor(const std::string& fields) {
-  return "{\"t\":{" + fields + "}}";
-}
+std::string tensor(const std::string& fields) { return "{\"t\":{" + fields + "}}"; }
 
 const std::string known_file =
     file_of(R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"

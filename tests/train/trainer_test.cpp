@@ -16,7 +16,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TrainerOptions options(std::int64_t micro, std::int64_t accumulation, std::int64_t steps) {
-  return {.batch = {.micro = micro, .accumulation = accumulation, .global = micro * accumulation, .last_micro = micro}, .steps = steps};
+  return {.batch = {.micro = micro, .accumulation = accumulation, .global = micro * accumulation, .last_micro = micro},
+          .steps = steps};
 }
 
 TEST(Trainer, RunsUntilItsUpdatesAreDoneAndSavesAtTheEnd) {
@@ -44,7 +45,8 @@ TEST(Trainer, ZeroStepsTrainNothingAndStillSave) {
 
 TEST(Trainer, SavesEveryNthUpdateAndTheLastOneOnce) {
   const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1));
-  for (const auto& [steps, expected] : std::vector<std::pair<std::int64_t, std::vector<std::int64_t>>>{{5, {2, 4, 5}}, {4, {2, 4}}}) {
+  for (const auto& [steps, expected] :
+       std::vector<std::pair<std::int64_t, std::vector<std::int64_t>>>{{5, {2, 4, 5}}, {4, {2, 4}}}) {
     TrainerOptions o = options(2, 1, steps);
     o.save_every = 2;
     TrainerRun run(data, o, small_gpt(), Device::cpu());
@@ -96,7 +98,8 @@ TEST(Trainer, ShowsEverySampleOnceAnEpoch) {
   TrainerRun run(data, o, small_gpt(), Device::cpu());
   run.run();
   ASSERT_EQ(data.shown.size(), 14u);
-  std::vector<std::int64_t> first(data.shown.begin(), data.shown.begin() + 7), second(data.shown.begin() + 7, data.shown.end());
+  std::vector<std::int64_t> first(data.shown.begin(), data.shown.begin() + 7),
+      second(data.shown.begin() + 7, data.shown.end());
   EXPECT_NE(first, second);
   std::sort(first.begin(), first.end());
   std::sort(second.begin(), second.end());
@@ -132,8 +135,9 @@ TEST(Trainer, ADataSetWithoutAnyTargetIsBadData) {
 
 TEST(Trainer, NegativeStepsAreAUsageError) {
   const MemoryDataset data(gpt_samples(small_gpt(), {8}, 1));
-  EXPECT_THAT(error_message([&] { TrainerRun run(data, options(1, 1, -1), small_gpt(), Device::cpu()); }, ErrorKind::usage),
-              HasSubstr("--steps must not be negative, but is -1"));
+  EXPECT_THAT(
+      error_message([&] { TrainerRun run(data, options(1, 1, -1), small_gpt(), Device::cpu()); }, ErrorKind::usage),
+      HasSubstr("--steps must not be negative, but is -1"));
 }
 
 }  // namespace

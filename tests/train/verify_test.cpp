@@ -23,7 +23,8 @@ TEST(ParseSplits, ReadsMicroTimesAccumulation) {
 }
 
 TEST(ParseSplits, NamesThePartThatIsWrong) {
-  for (const std::string part : {"", "x", "2x", "x4", "2", "0x4", "4x0", "-1x4", "2x4x1", "2 x4", "ax4", "2x4 ", "1000001x1", "99999999999999999999x1"}) {
+  for (const std::string part : {"", "x", "2x", "x4", "2", "0x4", "4x0", "-1x4", "2x4x1", "2 x4", "ax4", "2x4 ",
+                                 "1000001x1", "99999999999999999999x1"}) {
     EXPECT_THAT(error_of(ErrorKind::usage, [&] { parse_splits(part); }), HasSubstr("'" + part + "'")) << part;
     EXPECT_THAT(error_of(ErrorKind::usage, [&] { parse_splits("1x8," + part); }), HasSubstr("'" + part + "'")) << part;
   }
@@ -38,7 +39,8 @@ TEST(VerifySplits, ASmallModelIsWithinTheBoundForEverySplit) {
   for (const Device device : devices()) {
     const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(16, 8), 1, device));
     for (const float dropout : {0.0f, 0.2f}) {
-      const auto differences = verify_splits(data, parse_splits("16x1,4x4,1x16"), {.model = small_gpt(dropout), .seed = 3, .device = device});
+      const auto differences = verify_splits(data, parse_splits("16x1,4x4,1x16"),
+                                             {.model = small_gpt(dropout), .seed = 3, .device = device});
       ASSERT_EQ(differences.size(), 3u);
       for (const SplitDifference& d : differences) {
         EXPECT_LE(d.gradient, split_equivalence_bound) << d.split.accumulation;
