@@ -14,15 +14,11 @@ install(TARGETS ${ACCRUE_LIBRARIES} accrue_cpu_math accrue EXPORT accrueTargets 
 # Headers keep their folders below include/accrue. Those that only the kernels' own sources read stay behind.
 foreach(folder IN ITEMS core kernels nn optim train)
   file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.h)
-  list(REMOVE_ITEM headers ${PROJECT_SOURCE_DIR}/kernels/backend.h)
+  list(REMOVE_ITEM headers ${PROJECT_SOURCE_DIR}/kernels/backend.h ${PROJECT_SOURCE_DIR}/kernels/step_state_check.h)
   install(FILES ${headers} DESTINATION ${ACCRUE_INSTALL_INCLUDEDIR}/${folder})
 endforeach()
 
-foreach(program IN ITEMS gpt mlp)
-  if(TARGET ${program})
-    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-  endif()
-endforeach()
+install(TARGETS gpt mlp RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 install(EXPORT accrueTargets NAMESPACE accrue:: DESTINATION ${ACCRUE_CMAKE_DIR})
 configure_file(cmake/accrueConfig.cmake.in ${PROJECT_BINARY_DIR}/accrueConfig.cmake @ONLY)

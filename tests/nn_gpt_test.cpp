@@ -122,11 +122,12 @@ TEST(Gpt, ImpossibleConfigurationsAreUsageErrorsThatNameTheOption) {
     change(config);
     return error_message([&] { Gpt model(config); }, ErrorKind::usage);
   };
-  EXPECT_THAT(message([](GptConfig& c) { c.vocabulary = 0; }), HasSubstr("vocabulary must be at least 1, but is 0"));
-  EXPECT_THAT(message([](GptConfig& c) { c.context = 0; }), HasSubstr("--context must be at least 1"));
-  EXPECT_THAT(message([](GptConfig& c) { c.layers = -1; }), HasSubstr("--layers must be at least 1, but is -1"));
-  EXPECT_THAT(message([](GptConfig& c) { c.heads = 0; }), HasSubstr("--heads must be at least 1"));
-  EXPECT_THAT(message([](GptConfig& c) { c.width = 0; }), HasSubstr("--width must be at least 1"));
+  EXPECT_THAT(message([](GptConfig& c) { c.vocabulary = 0; }),
+              HasSubstr("--vocabulary must be in [1, 16777216], but is 0"));
+  EXPECT_THAT(message([](GptConfig& c) { c.context = 0; }), HasSubstr("--context must be in [1, "));
+  EXPECT_THAT(message([](GptConfig& c) { c.layers = -1; }), HasSubstr("--layers must be in [1, 10000], but is -1"));
+  EXPECT_THAT(message([](GptConfig& c) { c.heads = 0; }), HasSubstr("--heads must be in [1, "));
+  EXPECT_THAT(message([](GptConfig& c) { c.width = 0; }), HasSubstr("--width must be in [1, "));
   EXPECT_THAT(message([](GptConfig& c) { c.width = 100, c.heads = 3; }),
               AllOf(HasSubstr("--width 100 is not divisible by --heads 3"), HasSubstr("99"), HasSubstr("102")));
   EXPECT_THAT(message([](GptConfig& c) { c.dropout = 1; }), HasSubstr("--dropout must be in [0, 1), but is 1"));

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "train/json_value.h"
@@ -74,8 +75,7 @@ bool consistent(const Accumulator::State& state) {
   const kernels::StepState& step = state.step;
   return state.micro >= 0 && step.update >= 0 && step.skipped >= 0 && step.empty >= 0 && step.update <= state.window &&
          step.skipped <= state.window - step.update && step.empty == state.window - step.update - step.skipped &&
-         step.skipped_in_a_row >= 0 && step.skipped_in_a_row <= step.skipped && step.loss_scale > 0 &&
-         std::isfinite(step.loss_scale);
+         step.skipped_in_a_row >= 0 && step.skipped_in_a_row <= step.skipped;
 }
 
 Accumulator::State saved_state(const nlohmann::json& json, const fs::path& file) {
@@ -88,6 +88,9 @@ Accumulator::State saved_state(const nlohmann::json& json, const fs::path& file)
   state.step.loss_scale = member<float>(json, "loss_scale", file);
   if (!consistent(state))
     fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
+  if (!(state.step.loss_scale > 0 && std::isfinite(state.step.loss_scale)))
+    fail(ErrorKind::bad_data, "{}: loss_scale is {}, but must be positive; the file is damaged", file.string(),
+         state.step.loss_scale);
   return state;
 }
 

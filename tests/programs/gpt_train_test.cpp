@@ -1,5 +1,6 @@
 // `gpt train`: what it learns, what it logs, and what makes no difference.
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "tests/programs/programs.h"

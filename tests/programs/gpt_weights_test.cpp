@@ -1,5 +1,6 @@
 // GPT-2 weights as files: out of one run, into another, with Hugging Face's names.
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "tests/programs/programs.h"
 

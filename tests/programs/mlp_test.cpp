@@ -1,4 +1,5 @@
 // `mlp train` and `mlp eval` on images of bars.
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "tests/programs/images.h"

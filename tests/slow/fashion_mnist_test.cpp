@@ -1,5 +1,6 @@
 // `mlp train` with its default recipe reaches what a user expects of a small MLP on Fashion-MNIST.
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "tests/programs/programs.h"
 

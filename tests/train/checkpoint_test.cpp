@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "nn/mlp.h"
 #include "tests/testing/training.h"
