@@ -208,11 +208,16 @@ TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
 
 TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
   for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{
-           {"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"skipped_in_a_row", 3}, {"loss_scale", 0}}) {
+           {"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"skipped_in_a_row", 3}}) {
     change_state([&, k = key, v = value](nlohmann::json& json) { json[k] = v; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict")) << key;
     save(trained);
   }
+}
+
+TEST_F(Checkpoint, ALossScaleThatIsNotPositiveIsBadData) {
+  change_state([](nlohmann::json& json) { json["loss_scale"] = 0; });
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("loss_scale is 0"));
 }
 
 TEST_F(Checkpoint, NumbersOutsideTheirTypeAreBadData) {
