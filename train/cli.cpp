@@ -133,10 +133,11 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
   require_path(
       app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run"));
   app.add_flag("--resume", o.resume, "Continue from the newest checkpoint in --out")->group("Run");
-  require_at_least(app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: never")
-                       ->capture_default_str()
-                       ->group("Run"),
-                   0);
+  require_at_least(
+      app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: at the end only")
+          ->capture_default_str()
+          ->group("Run"),
+      0);
   require_at_least(app.add_option("--save-every", o.save_every, "Updates between checkpoints; 0: at the end only")
                        ->capture_default_str()
                        ->group("Run"),

@@ -64,7 +64,7 @@ void Trainer::run() {
         .micro_batch = options_.batch.micro,
         .peak_bytes = allocator.stats().total.peak};
     const bool last = report.update == options_.steps;
-    if (validation_ != nullptr && (due(options_.evaluate_every, report) || (last && options_.evaluate_every > 0)))
+    if (validation_ != nullptr && (last || due(options_.evaluate_every, report)))
       record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_).loss;
     if (on_window) on_window(record);
     saved = due(options_.save_every, report);

@@ -19,7 +19,7 @@ struct TrainerOptions {
   DataOrder order = DataOrder::shuffled;
   PartialWindow partial = PartialWindow::step;
   std::uint64_t seed = 0;
-  std::int64_t evaluate_every = 0;  // updates; 0: never
+  std::int64_t evaluate_every = 0;  // updates; 0: at the end only
   std::int64_t save_every = 0;      // updates; 0: at the end only
 };
 

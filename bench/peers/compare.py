@@ -8,6 +8,7 @@ neighbouring runs does. A ratio above 1 means that Accrue is faster.
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -18,6 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WARMUP_STEPS = 4  # left out of every median
+MLP_WIDTHS = [784, 512, 512, 10]
 
 
 @dataclasses.dataclass
@@ -44,6 +46,20 @@ ROWS = [
     Row("gpt2-k4", 12, 12, 768, 64, 4, 4, steps=3, vocab=50257),
     Row("mlp"),
 ]
+
+
+def flop_per_position(row):
+    """FLOP of forward and backward per token or image: matrix products and attention's causal half, nothing else.
+
+    A weight is multiplied and added once forward and twice backward, but for the input's gradient of a first layer.
+    A token attends to (T + 1) / 2 others on average: two products of the width forward, and the five of the backward
+    that recomputes the probabilities.
+    """
+    if not row.layers:
+        weights = [a * b for a, b in zip(MLP_WIDTHS, MLP_WIDTHS[1:])]
+        return 6 * sum(weights) - 2 * weights[0]
+    weights = row.layers * 12 * row.width**2 + row.width * row.vocab
+    return 6 * weights + row.layers * 7 * 2 * row.width * (row.context + 1) / 2
 
 
 class Skip(Exception):
@@ -80,7 +96,7 @@ def median_throughput(metrics):
     rates = []
     for line in metrics.read_text().splitlines():
         record = json.loads(line)
-        rate = next((record[key] for key in ("tokens_per_second", "images_per_second") if record.get(key)), None)
+        rate = next((record[key] for key in ("tokens_per_second", "samples_per_second") if record.get(key)), None)
         if rate is not None:
             rates.append(rate)
     if len(rates) <= WARMUP_STEPS:
@@ -94,6 +110,17 @@ def run_ours(binary, command):
         out = pathlib.Path(folder) / "run"
         run([binary, "train", *command, "--out", out])
         return median_throughput(out / "metrics.jsonl")
+
+
+def fma_peak(arguments):
+    """The machine's FLOP/s of f32 multiply-adds at this moment, or None without the benchmark program."""
+    program = arguments.binary.with_name("accrue_bench")
+    if not program.exists():
+        return None
+    environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
+    report = subprocess.run([program, "--benchmark_filter=^peak_fma_f32", "--benchmark_format=json"],
+                            env=environment, capture_output=True, text=True, check=True).stdout
+    return json.loads(report)["benchmarks"][0]["FLOP/s"]
 
 
 def supports(binary, option):
@@ -143,6 +170,8 @@ def measure(row, arguments):
     for number in range(arguments.pairs):
         pair = {"ours": ours(), "pytorch": theirs()}
         pair["ratio"] = pair["ours"] / pair["pytorch"]
+        peak = fma_peak(arguments)
+        pair["of_peak"] = pair["ours"] * flop_per_position(row) / peak if peak else None
         pairs.append(pair)
         print(f"{row.name} pair {number + 1}: {pair['ours']:,.0f} against {pair['pytorch']:,.0f} a second, "
               f"ratio {pair['ratio']:.3f}", file=sys.stderr)
@@ -159,8 +188,10 @@ def describe(row):
 def table_line(row, pairs):
     ratios = [pair["ratio"] for pair in pairs]
     ours, theirs = (statistics.median(pair[side] for pair in pairs) for side in ("ours", "pytorch"))
+    fractions = [pair["of_peak"] for pair in pairs if pair["of_peak"]]
+    of_peak = f"{100 * statistics.median(fractions):.0f} %" if fractions else "–"
     return (f"| {describe(row)} | {ours:,.0f} | {theirs:,.0f} | **{statistics.median(ratios):.2f}** | "
-            f"{min(ratios):.2f}–{max(ratios):.2f} | {' '.join(f'{ratio:.2f}' for ratio in ratios)} |")
+            f"{' '.join(f'{ratio:.2f}' for ratio in ratios)} | {of_peak} |")
 
 
 def main():
@@ -185,7 +216,7 @@ def main():
 
     print(f"{arguments.threads} threads, {arguments.precision}, PyTorch {torch_version}, "
           f"{arguments.pairs} alternating pairs; a ratio above 1 means that Accrue is faster\n")
-    print("| work | Accrue | PyTorch | median ratio | range | pair by pair |")
+    print("| work | Accrue | PyTorch | median ratio | pair by pair | Accrue, of the FMA peak |")
     print("|---|---|---|---|---|---|")
     for row in ROWS:
         if row.name in measured:

@@ -84,11 +84,12 @@ TEST(Trainer, EvaluatesEveryNthUpdateAndAtTheLast) {
   EXPECT_EQ(*run.records.back().validation_loss, evaluate(loss, validation, 2, Device::cpu()).loss);
 }
 
-TEST(Trainer, NeverEvaluatesWithoutBeingAsked) {
+TEST(Trainer, EvaluatesAtTheLastUpdateAloneUnlessAskedForMore) {
   const MemoryDataset data(gpt_samples(small_gpt(), {8, 8}, 1)), validation(gpt_samples(small_gpt(), {8}, 2));
-  TrainerRun run(data, options(1, 1, 2), small_gpt(), Device::cpu(), {}, &validation);
+  TrainerRun run(data, options(1, 1, 3), small_gpt(), Device::cpu(), {}, &validation);
   run.run();
-  EXPECT_TRUE(validation.shown.empty());
+  EXPECT_THAT(validation.shown, ElementsAre(0));
+  EXPECT_TRUE(run.records.back().validation_loss.has_value());
 }
 
 TEST(Trainer, ShowsEverySampleOnceAnEpoch) {
