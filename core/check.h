@@ -1,7 +1,7 @@
 // Errors: one exception type whose kind is also the process's exit code (docs/exit-codes.md).
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <stdexcept>
 #include <string>
@@ -33,10 +33,13 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
 };
 
+// fail() without its types, so that the formatting is compiled once and not wherever something may fail.
+[[noreturn]] void fail_formatted(ErrorKind kind, fmt::string_view format, fmt::format_args args);
+
 // Throws Error(kind) with a formatted message: fail(ErrorKind::bad_data, "{}: truncated at byte {}", path, offset).
 template <class... Args>
 [[noreturn]] void fail(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(kind, fmt::format(format, std::forward<Args>(args)...));
+  fail_formatted(kind, format, fmt::make_format_args(args...));
 }
 
 // Throws an internal error unless the condition holds. The message names operand, requirement and actual value:

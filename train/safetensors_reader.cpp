@@ -7,6 +7,8 @@
 #include "train/safetensors.h"
 #include "train/safetensors_header.h"
 
+#include <fmt/format.h>
+
 namespace accrue::train {
 namespace {
 

@@ -6,6 +6,8 @@
 #include "train/atomic_file.h"
 #include "train/safetensors.h"
 
+#include <fmt/format.h>
+
 namespace accrue::train {
 namespace {
 
