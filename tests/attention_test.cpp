@@ -1,3 +1,4 @@
+// Bits, threads, non-finite values, memory and errors; the values: attention_reference_test.cpp.
 #include "kernels/attention.h"
 
 #include <gmock/gmock.h>
@@ -11,10 +12,7 @@
 #include <vector>
 
 #include "kernels/threads.h"
-#include "tests/testing/compare.h"
-#include "tests/testing/gradcheck.h"
-#include "tests/testing/instruction_sets.h"
-#include "tests/testing/reference_attention.h"
+#include "tests/testing/attention_run.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
@@ -24,147 +22,6 @@ namespace {
 using testing::error_message;
 using ::testing::HasSubstr;
 using namespace testing::attention;
-
-Tensor full_of_nan(const Shape& shape, Device device = Device::cpu()) {
-  return testing::tensor_of(
-      std::vector<float>(static_cast<std::size_t>(shape.numel()), std::numeric_limits<float>::quiet_NaN()), shape,
-      DType::f32, device);
-}
-
-struct Evaluated {
-  Case shape;
-  Tensor qkv, dy, y, logsumexp, dqkv;
-
-  Evaluated(const Case& c, Device device, std::uint64_t seed = 1)
-      : Evaluated(c, testing::random_tensor(c.qkv_shape(), seed, DType::f32, device, 0, c.deviation),
-                  testing::random_tensor(c.y_shape(), seed + 1, DType::f32, device)) {}
-
-  // Results start as NaN: what an operation fails to write, or adds to, shows.
-  Evaluated(const Case& c, const Tensor& qkv_values, const Tensor& dy_values)
-      : shape(c),
-        qkv(qkv_values),
-        dy(dy_values),
-        y(full_of_nan(c.y_shape(), qkv.device())),
-        logsumexp(full_of_nan(c.stats_shape(), qkv.device())),
-        dqkv(full_of_nan(c.qkv_shape(), qkv.device())) {
-    forward();
-    backward();
-  }
-
-  AttentionForward forward_arguments() const {
-    return {.y = y,
-            .logsumexp = logsumexp,
-            .qkv = qkv,
-            .heads = static_cast<int>(shape.heads),
-            .scale = shape.scale,
-            .dropout_p = shape.dropout_p,
-            .key = random_key,
-            .site = site};
-  }
-  AttentionBackward backward_arguments() const {
-    return {.dqkv = dqkv,
-            .dy = dy,
-            .y = y,
-            .logsumexp = logsumexp,
-            .qkv = qkv,
-            .heads = static_cast<int>(shape.heads),
-            .scale = shape.scale,
-            .dropout_p = shape.dropout_p,
-            .key = random_key,
-            .site = site};
-  }
-  void forward() const { attention_forward(forward_arguments()); }
-  void backward() const { attention_backward(backward_arguments()); }
-};
-
-void expect_matches_reference(const Case& c, Device device) {
-  SCOPED_TRACE(c.text() + " on " + device.to_string());
-  const Evaluated run(c, device);
-  const Reference expected = reference(c, testing::to_doubles(run.qkv), testing::to_doubles(run.dy));
-  const Bounds bounds(c, expected);
-  EXPECT_TRUE(testing::within(run.y, expected.y, testing::Bound{.absolute = bounds.y}));
-  EXPECT_TRUE(testing::within(run.logsumexp, expected.logsumexp, testing::Bound{.absolute = bounds.logsumexp}));
-  EXPECT_TRUE(testing::within(run.dqkv, expected.dqkv, bounds.of_dqkv(c)));
-}
-
-TEST(Attention, ForwardAndBackwardMatchTheDefinition) {
-  for (Device device : testing::devices())
-    for (std::int64_t tokens : {1, 2, 31, 32, 33, 64, 100})
-      for (std::int64_t head_size : {1, 5, 32, 64})
-        for (std::int64_t heads : {1, 3})
-          for (std::int64_t batch : {0, 1, 2})
-            expect_matches_reference({.batch = batch,
-                                      .tokens = tokens,
-                                      .heads = heads,
-                                      .head_size = head_size,
-                                      .scale = 1.0f / std::sqrt(static_cast<float>(head_size))},
-                                     device);
-}
-
-TEST(Attention, SeveralTilesOfQueriesAndKeysMatchTheDefinition) {
-  for (Device device : testing::devices())
-    for (std::int64_t tokens : {128, 129, 191, 257})
-      for (std::int64_t head_size : {33, 80})
-        expect_matches_reference({.tokens = tokens, .heads = 2, .head_size = head_size, .scale = 0.1f}, device);
-}
-
-TEST(Attention, DropoutDropsTheProbabilitiesThatTheCounterNames) {
-  for (Device device : testing::devices())
-    for (std::int64_t tokens : {1, 31, 64, 133})
-      for (float p : {0.1f, 0.75f})
-        expect_matches_reference({.batch = 2, .tokens = tokens, .heads = 3, .head_size = 5, .dropout_p = p}, device);
-}
-
-// The width of a strip, and so the cut of the diagonal, is the instruction set's.
-TEST(Attention, EveryInstructionSetMatchesTheDefinition) {
-  testing::for_each_instruction_set([] {
-    for (std::int64_t tokens : {7, 64, 133})
-      for (float p : {0.0f, 0.25f})
-        expect_matches_reference({.batch = 2, .tokens = tokens, .heads = 2, .head_size = 33, .dropout_p = p},
-                                 Device::cpu());
-  });
-}
-
-TEST(Attention, NoTokensAndNoChannelsAreAllowed) {
-  for (Device device : testing::devices()) {
-    expect_matches_reference({.batch = 2, .tokens = 0, .heads = 2, .head_size = 4}, device);
-  }
-}
-
-// Scores of several hundred: e^score overflows, so only a softmax that subtracts the maximum survives.
-TEST(Attention, LargeScoresAreStable) {
-  for (Device device : testing::devices())
-    for (float deviation : {10.0f, 30.0f}) {
-      const Case c = {.tokens = 100, .heads = 2, .head_size = 32, .scale = 1, .deviation = deviation};
-      expect_matches_reference(c, device);
-      for (double y : testing::to_doubles(Evaluated(c, device).y)) ASSERT_TRUE(std::isfinite(y));
-    }
-}
-
-TEST(Attention, BackwardMatchesFiniteDifferences) {
-  for (Device device : testing::devices())
-    for (float p : {0.0f, 0.3f}) {
-      const Case c = {.batch = 2, .tokens = 5, .heads = 2, .head_size = 3, .dropout_p = p};
-      SCOPED_TRACE(c.text());
-      const Evaluated run(c, device);
-      const Doubles qkv = testing::to_doubles(run.qkv), dy = testing::to_doubles(run.dy);
-      const auto loss = [&](const Doubles& x) {
-        const Doubles y = reference(c, x, dy).y;
-        double sum = 0;
-        for (std::size_t i = 0; i < y.size(); ++i) sum += y[i] * dy[i];
-        return sum;
-      };
-      Doubles bounds = Bounds(c, reference(c, qkv, dy)).of_dqkv(c);
-      // The differences' own error: the reference rounds a sum of |dy y| (about 100 operations deep) at 2^-53 and
-      // divides by h = 1e-3; truncation is of the order h^4 = 1e-12 times fifth derivatives, which the product of a
-      // few factors near 1 keeps below 1e3.
-      double magnitude = 0;
-      const Doubles y = testing::to_doubles(run.y);
-      for (std::size_t i = 0; i < y.size(); ++i) magnitude += std::abs(y[i] * dy[i]);
-      for (double& bound : bounds) bound += 100 * 0x1p-53 * magnitude / 1e-3 + 1e-9;
-      EXPECT_TRUE(testing::within(run.dqkv, testing::numeric_gradient(loss, qkv), bounds));
-    }
-}
 
 std::vector<float> floats(const Tensor& tensor) { return tensor.to_vector<float>(); }
 

@@ -1,4 +1,4 @@
-// Causal attention by its definition, in double precision, and how far a float kernel may be from it.
+// Causal attention by its definition, in double precision, and how far a float kernel may be from each element of it.
 #pragma once
 
 #include <fmt/format.h>
@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -22,30 +23,23 @@ struct Case {
   float dropout_p = 0;
   float scale = 0.4f;
   float deviation = 1;  // of the random operands
+  float offset = 0;     // added to the first feature of every query and key, so that all scores gain its square
+  float grid = 0;       // where positive, qkv consists of multiples of it: small ones give exact scores (scale is 1)
 
   std::int64_t channels() const { return heads * head_size; }
   Shape qkv_shape() const { return {batch, tokens, 3 * channels()}; }
   Shape y_shape() const { return {batch, tokens, channels()}; }
   Shape stats_shape() const { return {batch, heads, tokens}; }
   std::string text() const {
-    return fmt::format("B {} T {} H {} D {} dropout {}", batch, tokens, heads, head_size, dropout_p);
+    return fmt::format("B {} T {} H {} D {} dropout {} deviation {} offset {}", batch, tokens, heads, head_size,
+                       dropout_p, deviation, offset);
   }
 };
 
 inline const RandomKey random_key = {.seed = 0x0123456789abcdef, .window = 5, .first_sample = 3};
 inline constexpr std::uint32_t site = 7;
-
-// The definition in double precision, with the magnitudes that the bounds below are made of.
-struct Reference {
-  Doubles y, logsumexp, dqkv;
-  double max_q = 0, max_k = 0, max_v = 0, max_dy = 0;
-  double abs_score = 0;   // max of scale * sum |q| |k|
-  double abs_dp = 0;      // max of sum |dy| |v|
-  double abs_delta = 0;   // max of sum |dy| |y|
-  double sum_abs_dy = 0;  // max of sum |dy|
-  double column_sum = 0;  // max over keys of the sum of their probabilities
-  double max_abs_logsumexp = 0;
-};
+inline constexpr double u = unit_roundoff(DType::f32);
+inline constexpr double smallest = 0x1p-149;  // a result below 2^-126 may lose this much
 
 inline double keep_factor(const Case& c, std::int64_t b, std::int64_t h, std::int64_t q, std::int64_t k) {
   if (c.dropout_p == 0) return 1;
@@ -57,123 +51,203 @@ inline double keep_factor(const Case& c, std::int64_t b, std::int64_t h, std::in
              : 0;
 }
 
-inline Reference reference(const Case& c, const Doubles& qkv, const Doubles& dy) {
-  const std::int64_t T = c.tokens, D = c.head_size, C = c.channels();
+// One head's rows of the operands.
+struct Head {
+  const Case& c;
+  const Doubles& qkv;
+  const Doubles& dys;
+  std::int64_t b, h;
+
+  std::int64_t qkv_at(std::int64_t part, std::int64_t t) const {
+    return (b * c.tokens + t) * 3 * c.channels() + part * c.channels() + h * c.head_size;
+  }
+  std::int64_t y_at(std::int64_t t) const { return (b * c.tokens + t) * c.channels() + h * c.head_size; }
+  std::int64_t stats_at(std::int64_t t) const { return (b * c.heads + h) * c.tokens + t; }
+  const double* q(std::int64_t t) const { return qkv.data() + qkv_at(0, t); }
+  const double* k(std::int64_t t) const { return qkv.data() + qkv_at(1, t); }
+  const double* v(std::int64_t t) const { return qkv.data() + qkv_at(2, t); }
+  const double* dy(std::int64_t t) const { return dys.data() + y_at(t); }
+};
+
+struct Dot {
+  double sum = 0, magnitude = 0;
+
+  Dot(const double* a, const double* b, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) sum += a[i] * b[i], magnitude += std::abs(a[i] * b[i]);
+  }
+};
+
+// The roundings on the way of one term through a sum of n that is made in tiles of 16 to 256 terms, one after the
+// other, and the number of those tiles.
+inline double tiles(std::int64_t n) { return std::ceil(static_cast<double>(n) / 16); }
+inline double depth(std::int64_t n) { return std::min(static_cast<double>(n), 256.0) + tiles(n); }
+
+// One query: what the definition gives, and first-order bounds of a float kernel's errors. An error of an intermediate
+// result reaches a final one by the derivative, whose magnitude is taken, so that errors which cancel (the same error
+// in a softmax's numerator and denominator) count as little as they do.
+class Query {
+ public:
+  Query(const Head& head, std::int64_t query) : head_(head), query_(query), n_(query + 1) {
+    forward();
+    bound_forward();
+  }
+
+  // dS / scale and the bound of its error; also that of the dropped-out probabilities.
+  void backward() {
+    const double* dy = head_.dy(query_);
+    const double D = static_cast<double>(head_.c.head_size);
+    const auto n = static_cast<std::size_t>(n_);
+    Doubles dp(n), dp_bound(n);
+    for (std::size_t k = 0; k < n; ++k) {
+      const Dot product(dy, head_.v(static_cast<std::int64_t>(k)), head_.c.head_size);
+      dp[k] = keep[k] * product.sum;
+      dp_bound[k] = keep[k] * (D * u * product.magnitude + dropout_rounding() * std::abs(product.sum));
+    }
+    double delta = 0;
+    for (std::size_t k = 0; k < n; ++k) delta += p[k] * dp[k];
+    // delta = sum dy y: what y was off, then a sum of D products.
+    double delta_bound = D * u * Dot(dy, y.data(), head_.c.head_size).magnitude;
+    for (std::size_t k = 0; k < n; ++k) delta_bound += p[k] * exponential_error_[k] * std::abs(dp[k] - delta);
+    for (std::size_t d = 0; d < y.size(); ++d) delta_bound += std::abs(dy[d]) * y_rounding_[d];
+
+    ds.resize(n), ds_bound.resize(n), dropped_bound.resize(n);
+    for (std::size_t k = 0; k < n; ++k) {
+      // e^(score - logsumexp).
+      const double relative = score_error_[k] + logsumexp_bound + u * std::abs(score_[k] - logsumexp) + 4 * u;
+      const double difference = dp[k] - delta;
+      ds[k] = p[k] * difference;
+      ds_bound[k] = (p[k] * relative + 2 * smallest) * std::abs(difference) +
+                    p[k] * (dp_bound[k] + delta_bound + 2 * u * std::abs(difference)) + smallest;
+      dropped_bound[k] = keep[k] * (p[k] * (relative + dropout_rounding()) + 3 * smallest);
+    }
+  }
+
+  double logsumexp = 0, logsumexp_bound = 0;
+  Doubles y, y_bound;     // [D]
+  Doubles p, keep;        // [keys]: the probabilities, and what dropout multiplies them by
+  Doubles ds, ds_bound;   // [keys], after backward()
+  Doubles dropped_bound;  // [keys]: of p * keep, after backward()
+
+ private:
+  // 1 - p, the quotient and the product with it.
+  double dropout_rounding() const { return head_.c.dropout_p > 0 ? 3 * u : 0; }
+
+  void forward() {
+    const Case& c = head_.c;
+    const double D = static_cast<double>(c.head_size), grid = static_cast<double>(c.grid);
+    for (std::int64_t k = 0; k < n_; ++k) {
+      const Dot product(head_.q(query_), head_.k(k), c.head_size);
+      // Sums of multiples of grid^2 have no error while they fit a float's significand. Others: a query that was
+      // scaled, products rounded too where there is no FMA.
+      const bool exact = c.grid > 0 && c.scale == 1 && product.magnitude <= 0x1p24 * grid * grid;
+      score_.push_back(product.sum * static_cast<double>(c.scale));
+      score_error_.push_back(exact ? 0 : (D + 1) * u * product.magnitude * static_cast<double>(c.scale));
+      max_ = std::max(max_, score_.back());
+      keep.push_back(keep_factor(c, head_.b, head_.h, query_, k));
+    }
+    for (const double score : score_) sum_ += p.emplace_back(std::exp(score - max_));
+    logsumexp = max_ + std::log(sum_);
+    y.assign(static_cast<std::size_t>(c.head_size), 0);
+    for (std::size_t k = 0; k < p.size(); ++k) {
+      p[k] /= sum_;
+      const double* v = head_.v(static_cast<std::int64_t>(k));
+      for (std::size_t d = 0; d < y.size(); ++d) y[d] += p[k] * keep[k] * v[d];
+    }
+  }
+
+  void bound_forward() {
+    // Relative errors of the exponentials: of the score; of score - maximum and of the differences of the maxima that
+    // follow, together the distance to the last maximum; of exp (2 ulp, so 4u), of which every tile that follows brings
+    // one more.
+    for (std::size_t k = 0; k < p.size(); ++k)
+      exponential_error_.push_back(score_error_[k] + u * (max_ - score_[k]) + 4 * u * (1 + tiles(n_)));
+    // A tile that follows rounds once more when it rescales a sum.
+    const double summation = (depth(n_) + tiles(n_)) * u;
+    // log is within 1 ulp, its sum with the maximum is rounded.
+    logsumexp_bound = summation + 2 * u * std::log(sum_) + u * std::abs(logsumexp);
+    Doubles magnitude(y.size());
+    y_bound.assign(y.size(), 0);
+    for (std::size_t k = 0; k < p.size(); ++k) {
+      logsumexp_bound += p[k] * exponential_error_[k];
+      const double* v = head_.v(static_cast<std::int64_t>(k));
+      for (std::size_t d = 0; d < y.size(); ++d) {
+        magnitude[d] += p[k] * keep[k] * std::abs(v[d]);
+        y_bound[d] += p[k] * exponential_error_[k] * std::abs(keep[k] * v[d] - y[d]);
+      }
+    }
+    // Numerator and denominator are summed apart; the quotient is a reciprocal and a product.
+    for (std::size_t d = 0; d < y.size(); ++d) {
+      y_rounding_.push_back((summation + dropout_rounding()) * magnitude[d] + (summation + 2 * u) * std::abs(y[d]) +
+                            static_cast<double>(n_) * smallest * (1 + magnitude[d]));
+      y_bound[d] += y_rounding_[d];
+    }
+  }
+
+  Head head_;
+  std::int64_t query_, n_;
+  double max_ = -std::numeric_limits<double>::infinity(), sum_ = 0;
+  Doubles score_, score_error_, exponential_error_;  // [keys]
+  Doubles y_rounding_;                               // the part of y_bound that is not the exponentials'
+};
+
+// The definition in double precision, and the bounds.
+struct Reference {
+  Doubles y, logsumexp, dqkv;
+  Doubles y_bound, logsumexp_bound, dqkv_bound;
+};
+
+// The pairs of queries and keys that add to dqkv: all of them, or a tile.
+struct Pairs {
+  std::int64_t first_query = 0, last_query = std::numeric_limits<std::int64_t>::max();
+  std::int64_t first_key = 0, last_key = std::numeric_limits<std::int64_t>::max();
+};
+
+// Adds term[i] * factor to sum[i], its error and the roundings of the sum to bound[i].
+inline void add_term(const double* term, std::int64_t n, double factor, double factor_error, double rounding,
+                     double* sum, double* bound) {
+  const double error = factor_error + rounding * std::abs(factor);
+  for (std::int64_t i = 0; i < n; ++i) sum[i] += factor * term[i], bound[i] += error * std::abs(term[i]) + smallest;
+}
+
+inline void add_gradients(const Head& head, std::int64_t q, const Query& query, const Pairs& pairs, Reference& r) {
+  const Case& c = head.c;
+  const double scale = static_cast<double>(c.scale);
+  const auto add = [&](std::int64_t part, std::int64_t t, const double* term, double factor, double error,
+                       double rounding) {
+    const std::int64_t to = head.qkv_at(part, t);
+    add_term(term, c.head_size, factor, error, rounding, r.dqkv.data() + to, r.dqkv_bound.data() + to);
+  };
+  for (std::int64_t k = pairs.first_key; k <= q && k < pairs.last_key; ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    const double ds = scale * query.ds[i], error = scale * query.ds_bound[i];
+    // Scale is rounded when it multiplies an operand or the sum; every result is a sum over the queries or the keys.
+    const double over_keys = (depth(q + 1) + 1) * u, over_queries = (depth(c.tokens - k) + 1) * u;
+    add(0, q, head.k(k), ds, error, over_keys);
+    add(1, k, head.q(q), ds, error, over_queries);
+    add(2, k, head.dy(q), query.p[i] * query.keep[i], query.dropped_bound[i], over_queries);
+  }
+}
+
+inline Reference reference(const Case& c, const Doubles& qkv, const Doubles& dy, const Pairs& pairs = {}) {
   Reference r;
   r.y.assign(static_cast<std::size_t>(c.y_shape().numel()), 0);
   r.logsumexp.assign(static_cast<std::size_t>(c.stats_shape().numel()), 0);
   r.dqkv.assign(qkv.size(), 0);
-  const auto raise = [](double& bound, double value) { bound = std::max(bound, value); };
+  r.y_bound = r.y, r.logsumexp_bound = r.logsumexp, r.dqkv_bound = r.dqkv;
   for (std::int64_t b = 0; b < c.batch; ++b)
     for (std::int64_t h = 0; h < c.heads; ++h) {
-      const auto at = [&](std::int64_t part, std::int64_t t, std::int64_t d) {
-        return static_cast<std::size_t>((b * T + t) * 3 * C + part * C + h * D + d);
-      };
-      const auto out = [&](std::int64_t t, std::int64_t d) {
-        return static_cast<std::size_t>((b * T + t) * C + h * D + d);
-      };
-      Doubles column_sums(static_cast<std::size_t>(T));
-      for (std::int64_t q = 0; q < T; ++q) {
-        Doubles p(static_cast<std::size_t>(q + 1)), keep(p.size()), dp(p.size());
-        double max = -std::numeric_limits<double>::infinity(), sum = 0, delta = 0, abs_delta = 0, sum_abs_dy = 0;
-        for (std::int64_t k = 0; k <= q; ++k) {
-          double s = 0, abs_s = 0, abs_dp = 0;
-          for (std::int64_t d = 0; d < D; ++d) {
-            s += qkv[at(0, q, d)] * qkv[at(1, k, d)];
-            abs_s += std::abs(qkv[at(0, q, d)] * qkv[at(1, k, d)]);
-            dp[static_cast<std::size_t>(k)] += dy[out(q, d)] * qkv[at(2, k, d)];
-            abs_dp += std::abs(dy[out(q, d)] * qkv[at(2, k, d)]);
-          }
-          p[static_cast<std::size_t>(k)] = s * static_cast<double>(c.scale);
-          max = std::max(max, p[static_cast<std::size_t>(k)]);
-          raise(r.abs_score, static_cast<double>(c.scale) * abs_s);
-          raise(r.abs_dp, abs_dp);
-        }
-        for (double& value : p) sum += value = std::exp(value - max);
-        const double logsumexp = max + std::log(sum);
-        r.logsumexp[static_cast<std::size_t>((b * c.heads + h) * T + q)] = logsumexp;
-        raise(r.max_abs_logsumexp, std::abs(logsumexp));
-        for (std::int64_t k = 0; k <= q; ++k) {
-          const auto i = static_cast<std::size_t>(k);
-          p[i] /= sum;
-          column_sums[i] += p[i];
-          keep[i] = keep_factor(c, b, h, q, k);
-          dp[i] *= keep[i];
-          delta += p[i] * dp[i];
-          for (std::int64_t d = 0; d < D; ++d) r.y[out(q, d)] += p[i] * keep[i] * qkv[at(2, k, d)];
-        }
-        for (std::int64_t d = 0; d < D; ++d) {
-          raise(r.max_q, std::abs(qkv[at(0, q, d)]));
-          raise(r.max_k, std::abs(qkv[at(1, q, d)]));
-          raise(r.max_v, std::abs(qkv[at(2, q, d)]));
-          raise(r.max_dy, std::abs(dy[out(q, d)]));
-          abs_delta += std::abs(dy[out(q, d)] * r.y[out(q, d)]);
-          sum_abs_dy += std::abs(dy[out(q, d)]);
-        }
-        raise(r.abs_delta, abs_delta);
-        raise(r.sum_abs_dy, sum_abs_dy);
-        for (std::int64_t k = 0; k <= q; ++k) {
-          const auto i = static_cast<std::size_t>(k);
-          const double ds = static_cast<double>(c.scale) * p[i] * (dp[i] - delta);
-          for (std::int64_t d = 0; d < D; ++d) {
-            r.dqkv[at(0, q, d)] += ds * qkv[at(1, k, d)];
-            r.dqkv[at(1, k, d)] += ds * qkv[at(0, q, d)];
-            r.dqkv[at(2, k, d)] += p[i] * keep[i] * dy[out(q, d)];
-          }
-        }
+      const Head head{c, qkv, dy, b, h};
+      for (std::int64_t q = pairs.first_query; q < std::min(c.tokens, pairs.last_query); ++q) {
+        Query query(head, q);
+        query.backward();
+        std::copy(query.y.begin(), query.y.end(), r.y.begin() + head.y_at(q));
+        std::copy(query.y_bound.begin(), query.y_bound.end(), r.y_bound.begin() + head.y_at(q));
+        r.logsumexp[static_cast<std::size_t>(head.stats_at(q))] = query.logsumexp;
+        r.logsumexp_bound[static_cast<std::size_t>(head.stats_at(q))] = query.logsumexp_bound;
+        add_gradients(head, q, query, pairs, r);
       }
-      for (double column_sum : column_sums) raise(r.column_sum, column_sum);
     }
   return r;
 }
-
-// First-order error bounds, u the unit roundoff. "Relative" errors are of the probabilities, so they are absolute
-// errors of the exponents. An exponential within 2 ulp has relative error 4u.
-struct Bounds {
-  double y, logsumexp, dq, dk, dv;
-
-  Bounds(const Case& c, const Reference& r) {
-    const double u = unit_roundoff(DType::f32);
-    const double D = static_cast<double>(c.head_size), T = static_cast<double>(c.tokens);
-    const double key_tiles = std::ceil(T / 4);  // whatever the tile: the bound holds for tiles of four keys or more
-    const double kept = 1 / (1 - static_cast<double>(c.dropout_p));
-    // A dot product of D terms, products rounded too where there is no FMA, of a query that was scaled: D + 2
-    // roundings.
-    const double score = (D + 2) * u * r.abs_score;
-    // score - maximum is rounded, its magnitude is at most twice the largest score.
-    const double exponential = score + 2 * u * r.abs_score + 4 * u;
-    // Every key tile multiplies by one more exponential (4u), rounded, of a rounded difference; the differences of
-    // maxima sum up to at most the range of scores.
-    const double rescaling = key_tiles * 5 * u + 2 * u * r.abs_score;
-    const double summation = (T + key_tiles) * u;
-    // The numerator's and the denominator's relative errors; inversion and product round twice, dropout's factor and
-    // its product twice more.
-    y = r.max_v * kept * (2 * (exponential + rescaling + summation) + 4 * u);
-    // logf is within 1 ulp of a logarithm of at most log(T), then the sum is rounded.
-    logsumexp = exponential + rescaling + summation + 2 * u * std::log(T) + u * r.max_abs_logsumexp;
-    // e^(score - logsumexp); the difference has at most the range of scores and log(T).
-    const double probability = score + logsumexp + u * (2 * r.abs_score + std::log(T)) + 4 * u;
-    const double abs_dp = r.abs_dp * kept;  // bounds |delta| as well: y is a convex combination of values, times kept
-    const double dp = (D + 3) * u * abs_dp;
-    const double delta = (D + 2) * u * r.abs_delta + r.sum_abs_dy * y;
-    // dS = P * (dP - delta) with an error of P * ds.
-    const double ds = probability * 2 * abs_dp + dp + delta + 4 * u * abs_dp;
-    const double scale = static_cast<double>(c.scale);
-    // Sums over at most T terms; scale and its product round.
-    dq = scale * r.max_k * (ds + (T + key_tiles + 2) * u * 2 * abs_dp);
-    dk = scale * r.max_q * r.column_sum * (ds + (T + key_tiles + 2) * u * 2 * abs_dp);
-    dv = r.max_dy * kept * r.column_sum * (probability + (T + key_tiles + 2) * u);
-  }
-
-  Doubles of_dqkv(const Case& c) const {
-    Doubles bounds(static_cast<std::size_t>(c.qkv_shape().numel()));
-    const auto C = static_cast<std::size_t>(c.channels());
-    for (std::size_t i = 0; i < bounds.size(); ++i) {
-      const std::size_t part = i / C % 3;
-      bounds[i] = part == 0 ? dq : part == 1 ? dk : dv;
-    }
-    return bounds;
-  }
-};
 
 }  // namespace accrue::testing::attention
