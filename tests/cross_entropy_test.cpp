@@ -25,56 +25,58 @@ using Targets = std::vector<std::int32_t>;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
+constexpr double u = testing::unit_roundoff(DType::f32);
+
+// What the definition gives, and first-order bounds of a float kernel's errors.
 struct Reference {
-  double loss = 0;
+  double loss = 0, loss_bound = 0;
   std::int64_t count = 0;
-  Doubles gradient;  // of the loss
-  double range = 0;  // largest distance of a counted row's logit from the row's maximum
-  double max_loss = 0;
+  Doubles gradient, gradient_bounds;  // of the loss
 };
+
+// Roundings of a sum of exponentials: over at most 4096 elements in f32, four lanes or more, two at a time, then across
+// lanes; what lies between such parts is f64.
+double additions(std::int64_t classes) {
+  const double part = std::max(4096.0, static_cast<double>((classes + 63) / 64));
+  return std::min(static_cast<double>(classes), part) / 8 + 8;
+}
+
+void add_row(const double* x, std::int32_t target, std::int64_t classes, Reference& r, double* gradient,
+             double* bounds) {
+  constexpr double smallest = 0x1p-149;  // a result below 2^-126 may lose this much
+  const double max = *std::max_element(x, x + classes);
+  // A term e^(x - max): the difference is rounded, the exponential is within 2 ulp.
+  const auto term_error = [&](std::int64_t i) { return (max - x[i] + 4) * u; };
+  double sum = 0, sum_error = 0;
+  for (std::int64_t i = 0; i < classes; ++i) {
+    sum += std::exp(x[i] - max);
+    sum_error += std::exp(x[i] - max) * term_error(i) + smallest;
+  }
+  const double relative = sum_error / sum + additions(classes) * u;
+  for (std::int64_t i = 0; i < classes; ++i) {
+    gradient[i] = std::exp(x[i] - max) / sum;
+    // The term, the sum, the factor that divides by it and the product.
+    bounds[i] = gradient[i] * (term_error(i) + relative + 2 * u) + 2 * smallest;
+  }
+  gradient[target] -= 1;
+  bounds[target] += 2 * u;  // what is subtracted and the difference are rounded
+  const double loss = std::log(sum) + (max - x[target]);
+  r.loss += loss;
+  r.loss_bound += relative;
+  ++r.count;
+}
 
 Reference reference(const Doubles& logits, const Targets& targets, std::int64_t classes, std::int32_t ignored = -1) {
   Reference r;
   r.gradient.assign(logits.size(), 0);
+  r.gradient_bounds.assign(logits.size(), 0);
   for (std::size_t row = 0; row < targets.size(); ++row) {
-    if (targets[row] == ignored) continue;
-    const double* x = logits.data() + row * static_cast<std::size_t>(classes);
-    double* g = r.gradient.data() + row * static_cast<std::size_t>(classes);
-    const double max = *std::max_element(x, x + classes);
-    double sum = 0;
-    for (std::int64_t i = 0; i < classes; ++i) {
-      sum += std::exp(x[i] - max);
-      r.range = std::max(r.range, max - x[i]);
-    }
-    for (std::int64_t i = 0; i < classes; ++i) g[i] = std::exp(x[i] - max) / sum;
-    g[targets[row]] -= 1;
-    const double loss = std::log(sum) + (max - x[targets[row]]);
-    r.loss += loss;
-    r.max_loss = std::max(r.max_loss, loss);
-    ++r.count;
+    const std::size_t at = row * static_cast<std::size_t>(classes);
+    if (targets[row] != ignored)
+      add_row(logits.data() + at, targets[row], classes, r, r.gradient.data() + at, r.gradient_bounds.data() + at);
   }
+  r.loss_bound += static_cast<double>(4 * r.count) * 0x1p-53 * r.loss;  // logarithms and sums in f64
   return r;
-}
-
-// First-order bounds with u the unit roundoff of f32. A term e^(x - max): the difference is rounded (range * u), the
-// exponential is within 2 ulp (4u). Sums run over at most 4096 elements in f32, four lanes or more, two at a time; what
-// lies between such parts is f64. Terms below 2^-126 may lose bits: 2^-149 each.
-double sum_error(const Reference& r, std::int64_t classes) {
-  const double u = testing::unit_roundoff(DType::f32);
-  const double part = std::max(4096.0, static_cast<double>((classes + 63) / 64));
-  const double additions = std::min(static_cast<double>(classes), part) / 4 + 6;
-  return (r.range + 4 + additions) * u + static_cast<double>(classes) * 0x1p-149;
-}
-
-double loss_bound(const Reference& r, std::int64_t classes) {
-  const double rows = static_cast<double>(r.count);
-  return rows * (sum_error(r, classes) + 4 * 0x1p-53 * r.max_loss * rows);
-}
-
-// The probability's error is that of its term and of the sum; factor and product round, then 1 is subtracted.
-double gradient_bound(const Reference& r, std::int64_t classes) {
-  const double u = testing::unit_roundoff(DType::f32);
-  return (r.range + 4) * u + sum_error(r, classes) + 4 * u;
 }
 
 struct Problem {
@@ -117,9 +119,8 @@ TEST(CrossEntropy, LossAndGradientMatchTheDefinition) {
         const CrossEntropy op = problem.arguments(LossGradient::in_place);
         const LossTerms terms = run(op);
         EXPECT_EQ(terms.count, rows);
-        EXPECT_NEAR(terms.sum, expected.loss, loss_bound(expected, classes));
-        EXPECT_TRUE(testing::within(op.logits, expected.gradient,
-                                    testing::Bound{.absolute = gradient_bound(expected, classes)}));
+        EXPECT_NEAR(terms.sum, expected.loss, expected.loss_bound);
+        EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
       }
 }
 
@@ -129,10 +130,33 @@ TEST(CrossEntropy, VocabulariesOfSeveralPartsMatchTheDefinition) {
       const Problem problem(2, classes, device);
       const Reference expected = problem.expected();
       const CrossEntropy op = problem.arguments(LossGradient::in_place);
-      EXPECT_NEAR(run(op).sum, expected.loss, loss_bound(expected, classes));
-      EXPECT_TRUE(
-          testing::within(op.logits, expected.gradient, testing::Bound{.absolute = gradient_bound(expected, classes)}));
+      EXPECT_NEAR(run(op).sum, expected.loss, expected.loss_bound);
+      EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
     }
+}
+
+// Of 50257 classes most have a probability of about 1e-5: the bounds must see those as well.
+TEST(CrossEntropy, BoundsSeeAFactorOfOneThousandthAndAZeroInEveryElement) {
+  constexpr std::int64_t classes = 50257;
+  const Problem problem(2, classes, Device::cpu());
+  const Reference expected = problem.expected();
+  const CrossEntropy op = problem.arguments(LossGradient::in_place);
+  run(op);
+  const Doubles gradient = testing::to_doubles(op.logits);
+  const auto right = [&](const Doubles& changed) {
+    return bool(testing::within(changed, expected.gradient, expected.gradient_bounds));
+  };
+  ASSERT_TRUE(right(gradient));
+  for (double factor : {0.999, 1.001}) {
+    Doubles scaled = gradient;
+    for (double& value : scaled) value *= factor;
+    EXPECT_FALSE(right(scaled)) << factor;
+  }
+  Doubles without_tail = gradient;
+  without_tail.back() = 0;
+  EXPECT_FALSE(right(without_tail));
+  for (std::size_t i = 0; i < gradient.size(); ++i)
+    ASSERT_LT(expected.gradient_bounds[i], 1e-3 * std::abs(expected.gradient[i])) << i;
 }
 
 TEST(CrossEntropy, EveryInstructionSetMatchesTheDefinition) {
@@ -141,9 +165,8 @@ TEST(CrossEntropy, EveryInstructionSetMatchesTheDefinition) {
       const Problem problem(7, classes, Device::cpu());
       const Reference expected = problem.expected();
       const CrossEntropy op = problem.arguments(LossGradient::in_place);
-      EXPECT_NEAR(run(op).sum, expected.loss, loss_bound(expected, classes));
-      EXPECT_TRUE(
-          testing::within(op.logits, expected.gradient, testing::Bound{.absolute = gradient_bound(expected, classes)}));
+      EXPECT_NEAR(run(op).sum, expected.loss, expected.loss_bound);
+      EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
     }
   });
 }
@@ -171,8 +194,9 @@ TEST(CrossEntropy, GradientMatchesFiniteDifferences) {
     // The reference rounds about 40 times in f64 around its loss, divided by h = 1e-3; the fifth derivative of a
     // logsumexp is below 24, times h^4.
     const double numeric_error = 40 * 0x1p-53 * expected.loss / 1e-3 + 24e-12;
-    EXPECT_TRUE(
-        testing::within(op.logits, numeric, testing::Bound{.absolute = gradient_bound(expected, 31) + numeric_error}));
+    Doubles bounds = expected.gradient_bounds;
+    for (double& bound : bounds) bound += numeric_error;
+    EXPECT_TRUE(testing::within(op.logits, numeric, bounds));
   }
 }
 
@@ -184,9 +208,8 @@ TEST(CrossEntropy, LogitsShiftedByTenThousandLoseNothing) {
       const Problem problem(7, 1000, device, mean);
       const Reference expected = problem.expected();
       const CrossEntropy op = problem.arguments(LossGradient::in_place);
-      EXPECT_NEAR(run(op).sum, expected.loss, loss_bound(expected, 1000));
-      EXPECT_TRUE(
-          testing::within(op.logits, expected.gradient, testing::Bound{.absolute = gradient_bound(expected, 1000)}));
+      EXPECT_NEAR(run(op).sum, expected.loss, expected.loss_bound);
+      EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
     }
 }
 
@@ -205,14 +228,13 @@ TEST(CrossEntropy, IgnoredRowsGetExactZerosWhateverTheirLogits) {
       const LossTerms terms = run(op);
       EXPECT_EQ(terms.count, 2);
       const Reference expected = reference(testing::to_doubles(problem.logits), problem.targets, 33, ignored);
-      EXPECT_NEAR(terms.sum, expected.loss, loss_bound(expected, 33));
+      EXPECT_NEAR(terms.sum, expected.loss, expected.loss_bound);
       const std::vector<float> gradient = op.logits.to_vector<float>();
       for (std::size_t i = 0; i < 33; ++i) {
         EXPECT_EQ(gradient[33 + i], 0.0f);
         EXPECT_EQ(gradient[3 * 33 + i], 0.0f);
       }
-      EXPECT_TRUE(
-          testing::within(op.logits, expected.gradient, testing::Bound{.absolute = gradient_bound(expected, 33)}));
+      EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
     }
 }
 
@@ -237,10 +259,11 @@ TEST(CrossEntropy, MeanDividesTheGradientByTheCountButNotTheSum) {
     const Reference expected = problem.expected();
     CrossEntropy op = problem.arguments(LossGradient::in_place);
     op.reduction = LossReduction::mean;
-    EXPECT_NEAR(run(op).sum, expected.loss, loss_bound(expected, 33));
-    Doubles gradient = expected.gradient;
+    EXPECT_NEAR(run(op).sum, expected.loss, expected.loss_bound);
+    Doubles gradient = expected.gradient, bounds = expected.gradient_bounds;
     for (double& value : gradient) value /= 5;
-    EXPECT_TRUE(testing::within(op.logits, gradient, testing::Bound{.absolute = gradient_bound(expected, 33) / 5}));
+    for (double& value : bounds) value /= 5;
+    EXPECT_TRUE(testing::within(op.logits, gradient, bounds));
   }
 }
 
