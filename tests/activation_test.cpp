@@ -1,6 +1,7 @@
 #include "kernels/activation.h"
 
 #include <gtest/gtest.h>
+#include <rapidcheck.h>
 
 #include <bit>
 #include <cmath>
@@ -66,9 +67,38 @@ Tensor forward(const Tensor& x, Activation kind) {
 }
 
 Tensor backward(const Tensor& x, const Tensor& dy, Activation kind) {
-  const Tensor dx = tensor_of(std::vector<float>(static_cast<std::size_t>(x.numel()), nan), x.shape());
+  const Tensor dx =
+      tensor_of(std::vector<float>(static_cast<std::size_t>(x.numel()), nan), x.shape(), DType::f32, x.device());
   activation_backward({.dx = {dx, Write::overwrite}, .dy = dy, .x = x, .kind = kind});
   return dx;
+}
+
+void expect_forward(const Tensor& x) {
+  std::vector<double> gelus, bounds, relus;
+  for (const double v : to_doubles(x)) {
+    gelus.push_back(Gelu(v).value), bounds.push_back(Gelu(v).value_bound());
+    relus.push_back(relu(v));
+  }
+  EXPECT_TRUE(testing::within(forward(x, Activation::gelu), gelus, bounds));
+  EXPECT_TRUE(testing::within(forward(x, Activation::relu), relus, testing::Bound{}));
+  const Tensor in_place = x.clone();
+  activation_forward({.y = in_place, .x = in_place, .kind = Activation::gelu});
+  EXPECT_TRUE(testing::within(in_place, gelus, bounds));
+}
+
+void expect_backward(const Tensor& x, const Tensor& dy) {
+  const std::vector<double> xs = to_doubles(x), dys = to_doubles(dy);
+  std::vector<double> gelus, bounds, relus;
+  for (std::size_t i = 0; i < xs.size(); ++i) {
+    const Gelu g(xs[i]);
+    gelus.push_back(dys[i] * g.derivative);
+    bounds.push_back(std::abs(dys[i]) * (g.derivative_bound() + std::abs(g.derivative) * u));
+    relus.push_back(xs[i] > 0 ? dys[i] : 0);
+  }
+  EXPECT_TRUE(testing::within(backward(x, dy, Activation::gelu), gelus, bounds));
+  EXPECT_TRUE(testing::within(backward(x, dy, Activation::relu), relus, testing::Bound{}));
+  activation_backward({.dx = {dy, Write::overwrite}, .dy = dy, .x = x, .kind = Activation::gelu});
+  EXPECT_TRUE(testing::within(dy, gelus, bounds)) << "in place";
 }
 
 TEST(Activation, ForwardMatchesTheDefinition) {
@@ -76,17 +106,7 @@ TEST(Activation, ForwardMatchesTheDefinition) {
     for (const std::int64_t rows : testing::sweep_rows)
       for (const std::int64_t cols : testing::sweep_cols) {
         SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
-        const Tensor x = random_tensor({rows, cols}, 1, DType::f32, device, 0, 3);
-        std::vector<double> gelus, bounds, relus;
-        for (const double v : to_doubles(x)) {
-          gelus.push_back(Gelu(v).value), bounds.push_back(Gelu(v).value_bound());
-          relus.push_back(relu(v));
-        }
-        EXPECT_TRUE(testing::within(forward(x, Activation::gelu), gelus, bounds));
-        EXPECT_TRUE(testing::within(forward(x, Activation::relu), relus, testing::Bound{}));
-        const Tensor in_place = x.clone();
-        activation_forward({.y = in_place, .x = in_place, .kind = Activation::gelu});
-        EXPECT_TRUE(testing::within(in_place, gelus, bounds));
+        expect_forward(random_tensor({rows, cols}, 1, DType::f32, device, 0, 3));
       }
 }
 
@@ -95,21 +115,22 @@ TEST(Activation, BackwardMatchesTheDefinition) {
     for (const std::int64_t rows : testing::sweep_rows)
       for (const std::int64_t cols : testing::sweep_cols) {
         SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
-        const Tensor x = random_tensor({rows, cols}, 1, DType::f32, device, 0, 3);
-        const Tensor dy = random_tensor({rows, cols}, 2, DType::f32, device);
-        const std::vector<double> xs = to_doubles(x), dys = to_doubles(dy);
-        std::vector<double> gelus, bounds, relus;
-        for (std::size_t i = 0; i < xs.size(); ++i) {
-          const Gelu g(xs[i]);
-          gelus.push_back(dys[i] * g.derivative);
-          bounds.push_back(std::abs(dys[i]) * (g.derivative_bound() + std::abs(g.derivative) * u));
-          relus.push_back(xs[i] > 0 ? dys[i] : 0);
-        }
-        EXPECT_TRUE(testing::within(backward(x, dy, Activation::gelu), gelus, bounds));
-        EXPECT_TRUE(testing::within(backward(x, dy, Activation::relu), relus, testing::Bound{}));
-        activation_backward({.dx = {dy, Write::overwrite}, .dy = dy, .x = x, .kind = Activation::gelu});
-        EXPECT_TRUE(testing::within(dy, gelus, bounds)) << "in place";
+        expect_backward(random_tensor({rows, cols}, 1, DType::f32, device, 0, 3),
+                        random_tensor({rows, cols}, 2, DType::f32, device));
       }
+}
+
+TEST(Activation, MatchesTheDefinitionForRandomShapesAndMagnitudes) {
+  for (const Device device : testing::devices())
+    EXPECT_TRUE(rc::check("activation", [device] {
+      const Shape shape{*rc::gen::inRange<std::int64_t>(0, 50), *rc::gen::inRange<std::int64_t>(1, 300)};
+      const auto seed = *rc::gen::inRange<std::uint64_t>(0, 1000);
+      const float deviation = std::ldexp(1.0f, *rc::gen::inRange(-20, 10));
+      const Tensor x = random_tensor(shape, seed, DType::f32, device, 0, deviation);
+      expect_forward(x);
+      expect_backward(x, random_tensor(shape, seed + 1, DType::f32, device));
+      RC_ASSERT(!::testing::Test::HasFailure());
+    }));
 }
 
 TEST(Activation, GeluIsAccurateOverTheWholeRangeOfFloats) {

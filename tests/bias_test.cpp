@@ -1,6 +1,7 @@
 #include "kernels/bias.h"
 
 #include <gtest/gtest.h>
+#include <rapidcheck.h>
 
 #include <cmath>
 
@@ -19,87 +20,114 @@ using testing::to_doubles;
 constexpr double u = 0x1p-24;
 const float nan = std::numeric_limits<float>::quiet_NaN();
 
+void expect_forward(Device device, std::int64_t rows, std::int64_t cols, std::uint64_t seed = 1) {
+  SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
+  const Tensor x = random_tensor({rows, cols}, seed, DType::f32, device);
+  const Tensor bias = random_tensor({cols}, seed + 1, DType::f32, device);
+  std::vector<double> expected = to_doubles(x);
+  const std::vector<double> b = to_doubles(bias);
+  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += b[i % b.size()];
+  const Tensor y = empty_like(x);
+  bias_forward({.y = y, .x = x, .bias = bias});
+  EXPECT_TRUE(testing::within(y, expected, testing::Bound{.relative = u}));  // one rounding
+  bias_forward({.y = x, .x = x, .bias = bias});
+  EXPECT_TRUE(testing::within(x, expected, testing::Bound{.relative = u})) << "in place";
+}
+
+void expect_backward(Device device, std::int64_t rows, std::int64_t cols, std::uint64_t seed = 1) {
+  SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
+  const Tensor dy = random_tensor({rows, cols}, seed, DType::f32, device, 0.5f);
+  const std::vector<double> d = to_doubles(dy);
+  std::vector<double> expected(static_cast<std::size_t>(cols)), bounds(expected.size());
+  for (std::size_t i = 0; i < d.size(); ++i) {
+    expected[i % expected.size()] += d[i];
+    // n additions in any order err by at most (n - 1) u sum|dy| (Higham, Accuracy and Stability, section 4.2).
+    bounds[i % expected.size()] += static_cast<double>(rows) * u * std::abs(d[i]);
+  }
+  const Tensor dbias =
+      testing::tensor_of(std::vector<float>(static_cast<std::size_t>(cols), nan), {cols}, DType::f32, device);
+  bias_backward({.dbias = {dbias, Write::overwrite}, .dy = dy});
+  EXPECT_TRUE(testing::within(dbias, expected, bounds));
+}
+
 TEST(Bias, ForwardAddsTheBiasToEveryRow) {
   for (const Device device : testing::devices())
     for (const std::int64_t rows : testing::sweep_rows)
-      for (const std::int64_t cols : testing::sweep_cols) {
-        SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
-        const Tensor x = random_tensor({rows, cols}, 1, DType::f32, device);
-        const Tensor bias = random_tensor({cols}, 2, DType::f32, device);
-        std::vector<double> expected = to_doubles(x);
-        const std::vector<double> b = to_doubles(bias);
-        for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += b[i % b.size()];
-        const Tensor y = empty_like(x);
-        bias_forward({.y = y, .x = x, .bias = bias});
-        EXPECT_TRUE(testing::within(y, expected, testing::Bound{.relative = u}));  // one rounding
-        bias_forward({.y = x, .x = x, .bias = bias});
-        EXPECT_TRUE(testing::within(x, expected, testing::Bound{.relative = u})) << "in place";
-      }
+      for (const std::int64_t cols : testing::sweep_cols) expect_forward(device, rows, cols);
 }
 
 TEST(Bias, BackwardSumsOverTheRows) {
   for (const Device device : testing::devices())
     for (const std::int64_t rows : {0, 1, 7, 1000})
-      for (const std::int64_t cols : testing::sweep_cols) {
-        SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
-        const Tensor dy = random_tensor({rows, cols}, 1, DType::f32, device, 0.5f);
-        const std::vector<double> d = to_doubles(dy);
-        std::vector<double> expected(static_cast<std::size_t>(cols)), bounds(expected.size());
-        for (std::size_t i = 0; i < d.size(); ++i) {
-          expected[i % expected.size()] += d[i];
-          // n additions in any order err by at most (n - 1) u sum|dy| (Higham, Accuracy and Stability, section 4.2).
-          bounds[i % expected.size()] += static_cast<double>(rows) * u * std::abs(d[i]);
-        }
-        const Tensor dbias =
-            testing::tensor_of(std::vector<float>(static_cast<std::size_t>(cols), nan), {cols}, DType::f32, device);
-        bias_backward({.dbias = {dbias, Write::overwrite}, .dy = dy});
-        EXPECT_TRUE(testing::within(dbias, expected, bounds));
-      }
+      for (const std::int64_t cols : testing::sweep_cols) expect_backward(device, rows, cols);
+}
+
+TEST(Bias, MatchesTheDefinitionForRandomShapes) {
+  for (const Device device : testing::devices())
+    EXPECT_TRUE(rc::check("bias", [device] {
+      const auto rows = *rc::gen::inRange<std::int64_t>(0, 300);
+      const auto cols = *rc::gen::inRange<std::int64_t>(1, 300);
+      const auto seed = *rc::gen::inRange<std::uint64_t>(0, 1000);
+      expect_forward(device, rows, cols, seed);
+      expect_backward(device, rows, cols, seed);
+      RC_ASSERT(!::testing::Test::HasFailure());
+    }));
 }
 
 TEST(Bias, BackwardMatchesFiniteDifferences) {
-  const Tensor x = random_tensor({7, 5}, 1), bias = random_tensor({5}, 2), dy = random_tensor({7, 5}, 3);
-  const std::vector<double> xs = to_doubles(x), weights = to_doubles(dy);
-  const auto loss = [&](const std::vector<double>& b) {
-    double total = 0;
-    for (std::size_t i = 0; i < xs.size(); ++i) total += weights[i] * (xs[i] + b[i % 5]);
-    return total;
-  };
-  const Tensor dbias = Tensor::zeros({5});
-  bias_backward({.dbias = {dbias, Write::overwrite}, .dy = dy});
-  // Rounding of 7 additions of magnitude <= 4 each (7 * 7 * 4 u), and about 1e-10 of the differences.
-  EXPECT_TRUE(testing::within(dbias, testing::numeric_gradient(loss, to_doubles(bias)),
-                              testing::Bound{.absolute = 200 * u + 1e-9}));
+  for (const Device device : testing::devices()) {
+    const Tensor x = random_tensor({7, 5}, 1, DType::f32, device), bias = random_tensor({5}, 2, DType::f32, device),
+                 dy = random_tensor({7, 5}, 3, DType::f32, device);
+    const std::vector<double> xs = to_doubles(x), weights = to_doubles(dy);
+    const auto loss = [&](const std::vector<double>& b) {
+      double total = 0;
+      for (std::size_t i = 0; i < xs.size(); ++i) total += weights[i] * (xs[i] + b[i % 5]);
+      return total;
+    };
+    const Tensor dbias = Tensor::zeros({5}, DType::f32, device);
+    bias_backward({.dbias = {dbias, Write::overwrite}, .dy = dy});
+    // Rounding of 7 additions of magnitude <= 4 each (7 * 7 * 4 u), and about 1e-10 of the differences.
+    EXPECT_TRUE(testing::within(dbias, testing::numeric_gradient(loss, to_doubles(bias)),
+                                testing::Bound{.absolute = 200 * u + 1e-9}));
+  }
 }
 
 TEST(Bias, BackwardTwiceIsExactlyTwice) {
-  const Tensor dy = random_tensor({517, 65}, 1);
-  const Tensor once = Tensor::zeros({65}), twice = Tensor::zeros({65});
-  bias_backward({.dbias = {once, Write::overwrite}, .dy = dy});
-  bias_backward({.dbias = {twice, Write::overwrite}, .dy = dy});
-  bias_backward({.dbias = {twice, Write::accumulate}, .dy = dy});
-  std::vector<double> expected = to_doubles(once);
-  for (double& value : expected) value *= 2;
-  EXPECT_TRUE(testing::within(twice, expected, testing::Bound{}));
+  for (const Device device : testing::devices()) {
+    const Tensor dy = random_tensor({517, 65}, 1, DType::f32, device);
+    const Tensor once = Tensor::zeros({65}, DType::f32, device), twice = Tensor::zeros({65}, DType::f32, device);
+    bias_backward({.dbias = {once, Write::overwrite}, .dy = dy});
+    bias_backward({.dbias = {twice, Write::overwrite}, .dy = dy});
+    bias_backward({.dbias = {twice, Write::accumulate}, .dy = dy});
+    std::vector<double> expected = to_doubles(once);
+    for (double& value : expected) value *= 2;
+    EXPECT_TRUE(testing::within(twice, expected, testing::Bound{}));
+  }
 }
 
 TEST(Bias, NoRowsGiveAZeroGradientAndLeaveAnAccumulatedOne) {
-  const Tensor dy = Tensor::zeros({0, 3});
-  const Tensor fresh = testing::tensor_of({nan, nan, nan}, {3}), kept = testing::tensor_of({1, 2, 3}, {3});
-  bias_backward({.dbias = {fresh, Write::overwrite}, .dy = dy});
-  bias_backward({.dbias = {kept, Write::accumulate}, .dy = dy});
-  EXPECT_EQ(fresh.to_vector<float>(), (std::vector<float>{0, 0, 0}));
-  EXPECT_EQ(kept.to_vector<float>(), (std::vector<float>{1, 2, 3}));
+  for (const Device device : testing::devices()) {
+    const Tensor dy = Tensor::zeros({0, 3}, DType::f32, device);
+    const Tensor fresh = testing::tensor_of({nan, nan, nan}, {3}, DType::f32, device),
+                 kept = testing::tensor_of({1, 2, 3}, {3}, DType::f32, device);
+    bias_backward({.dbias = {fresh, Write::overwrite}, .dy = dy});
+    bias_backward({.dbias = {kept, Write::accumulate}, .dy = dy});
+    EXPECT_EQ(fresh.to_vector<float>(), (std::vector<float>{0, 0, 0}));
+    EXPECT_EQ(kept.to_vector<float>(), (std::vector<float>{1, 2, 3}));
+  }
 }
 
 TEST(Bias, HasTheSameBitsForAnyNumberOfThreads) {
-  const Tensor x = random_tensor({1025, 129}, 1), bias = random_tensor({129}, 2);
-  testing::expect_same_bits_for_any_thread_count([&] {
-    const Tensor y = empty_like(x), dbias = empty_like(bias);
-    bias_forward({.y = y, .x = x, .bias = bias});
-    bias_backward({.dbias = {dbias, Write::overwrite}, .dy = x});
-    return std::vector{y, dbias};
-  });
+  for (const Device device : testing::devices()) {
+    const Tensor x = random_tensor({1025, 129}, 1, DType::f32, device),
+                 bias = random_tensor({129}, 2, DType::f32, device);
+    testing::expect_same_bits_for_any_thread_count([&] {
+      const Tensor y = empty_like(x), dbias = empty_like(bias);
+      bias_forward({.y = y, .x = x, .bias = bias});
+      bias_backward({.dbias = {dbias, Write::overwrite}, .dy = x});
+      return std::vector{y, dbias};
+    });
+  }
 }
 
 TEST(Bias, ForwardNamesTheOperandThatDoesNotFit) {

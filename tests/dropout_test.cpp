@@ -39,7 +39,8 @@ std::vector<double> reference(const Tensor& x, float p, const RandomKey& k) {
 }
 
 Tensor apply(const Tensor& x, float p, const RandomKey& k = key) {
-  const Tensor out = tensor_of(std::vector<float>(static_cast<std::size_t>(x.numel()), nan), x.shape());
+  const Tensor out =
+      tensor_of(std::vector<float>(static_cast<std::size_t>(x.numel()), nan), x.shape(), DType::f32, x.device());
   dropout({.out = {out, Write::overwrite}, .x = x, .p = p, .key = k, .site = site});
   return out;
 }
@@ -48,121 +49,140 @@ Tensor apply(const Tensor& x, float p, const RandomKey& k = key) {
 constexpr testing::Bound three_roundings{.relative = 3.01 * u};
 
 TEST(Dropout, MatchesTheScalarDefinition) {
-  for (const std::int64_t rows : testing::sweep_rows)
-    for (const std::int64_t cols : testing::sweep_cols)
-      for (const float p : {0.0f, 0.1f, 0.5f, 0.999f}) {
-        SCOPED_TRACE(fmt::format("{} x {}, p = {}", rows, cols, p));
-        const Tensor x = random_tensor({rows, cols}, 1);
-        EXPECT_TRUE(testing::within(apply(x, p), reference(x, p, key), three_roundings));
-      }
+  for (const Device device : testing::devices()) {
+    for (const std::int64_t rows : testing::sweep_rows)
+      for (const std::int64_t cols : testing::sweep_cols)
+        for (const float p : {0.0f, 0.1f, 0.5f, 0.999f}) {
+          SCOPED_TRACE(fmt::format("{} x {}, p = {}", rows, cols, p));
+          const Tensor x = random_tensor({rows, cols}, 1, DType::f32, device);
+          EXPECT_TRUE(testing::within(apply(x, p), reference(x, p, key), three_roundings));
+        }
+  }
 }
 
 TEST(Dropout, MatchesTheScalarDefinitionForRandomShapes) {
-  const bool ok = rc::check("dropout", [] {
-    const auto samples = *rc::gen::inRange<std::int64_t>(0, 5);
-    const auto rows = *rc::gen::inRange<std::int64_t>(1, 40);
-    const auto cols = *rc::gen::inRange<std::int64_t>(1, 300);
-    const auto p = static_cast<float>(*rc::gen::inRange(0, 100)) / 100;
-    const RandomKey k{.seed = *rc::gen::arbitrary<std::uint64_t>(),
-                      .window = *rc::gen::arbitrary<std::uint32_t>(),
-                      .first_sample = *rc::gen::arbitrary<std::uint32_t>()};
-    const Tensor x = random_tensor({samples, rows, cols}, 1);
-    RC_ASSERT(bool(testing::within(apply(x, p, k), reference(x, p, k), three_roundings)));
-  });
-  EXPECT_TRUE(ok);
+  for (const Device device : testing::devices()) {
+    const bool ok = rc::check("dropout", [device] {
+      const auto samples = *rc::gen::inRange<std::int64_t>(0, 5);
+      const auto rows = *rc::gen::inRange<std::int64_t>(1, 40);
+      const auto cols = *rc::gen::inRange<std::int64_t>(1, 300);
+      const auto p = static_cast<float>(*rc::gen::inRange(0, 100)) / 100;
+      const RandomKey k{.seed = *rc::gen::arbitrary<std::uint64_t>(),
+                        .window = *rc::gen::arbitrary<std::uint32_t>(),
+                        .first_sample = *rc::gen::arbitrary<std::uint32_t>()};
+      const Tensor x = random_tensor({samples, rows, cols}, 1, DType::f32, device);
+      RC_ASSERT(bool(testing::within(apply(x, p, k), reference(x, p, k), three_roundings)));
+    });
+    EXPECT_TRUE(ok);
+  }
 }
 
 TEST(Dropout, ASampleHasTheSameMaskHoweverTheWindowIsSplit) {
-  constexpr std::int64_t samples = 6, rows = 33, cols = 31;
-  const Tensor x = random_tensor({samples, rows, cols}, 1);
-  const std::vector<float> whole = apply(x, 0.3f).to_vector<float>();
-  for (const std::int64_t micro_batch : {1, 2, 3, 4}) {
-    std::vector<float> joined;
-    for (std::int64_t first = 0; first < samples; first += micro_batch) {
-      const std::int64_t count = std::min(micro_batch, samples - first);
-      RandomKey k = key;
-      k.first_sample += static_cast<std::uint32_t>(first);
-      const Tensor part = x.view({count, rows, cols}, first * rows * cols);
-      for (const float value : apply(part, 0.3f, k).to_vector<float>()) joined.push_back(value);
+  for (const Device device : testing::devices()) {
+    constexpr std::int64_t samples = 6, rows = 33, cols = 31;
+    const Tensor x = random_tensor({samples, rows, cols}, 1, DType::f32, device);
+    const std::vector<float> whole = apply(x, 0.3f).to_vector<float>();
+    for (const std::int64_t micro_batch : {1, 2, 3, 4}) {
+      std::vector<float> joined;
+      for (std::int64_t first = 0; first < samples; first += micro_batch) {
+        const std::int64_t count = std::min(micro_batch, samples - first);
+        RandomKey k = key;
+        k.first_sample += static_cast<std::uint32_t>(first);
+        const Tensor part = x.view({count, rows, cols}, first * rows * cols);
+        for (const float value : apply(part, 0.3f, k).to_vector<float>()) joined.push_back(value);
+      }
+      EXPECT_EQ(joined, whole) << "micro-batches of " << micro_batch;
     }
-    EXPECT_EQ(joined, whole) << "micro-batches of " << micro_batch;
   }
 }
 
 TEST(Dropout, TheMaskDependsOnEveryPartOfTheKey) {
-  const Tensor x = tensor_of(std::vector<float>(1000, 1), {1, 1000});
-  const std::vector<float> base = apply(x, 0.5f).to_vector<float>();
-  RandomKey seed = key, window = key, sample = key;
-  seed.seed ^= std::uint64_t{1} << 40, window.window += 1, sample.first_sample += 1;
-  for (const RandomKey& k : {seed, window, sample}) EXPECT_NE(apply(x, 0.5f, k).to_vector<float>(), base);
-  const Tensor other_site = empty_like(x);
-  dropout({.out = {other_site, Write::overwrite}, .x = x, .p = 0.5f, .key = key, .site = site + 1});
-  EXPECT_NE(other_site.to_vector<float>(), base);
+  for (const Device device : testing::devices()) {
+    const Tensor x = tensor_of(std::vector<float>(1000, 1), {1, 1000}, DType::f32, device);
+    const std::vector<float> base = apply(x, 0.5f).to_vector<float>();
+    RandomKey seed = key, window = key, sample = key;
+    seed.seed ^= std::uint64_t{1} << 40, window.window += 1, sample.first_sample += 1;
+    for (const RandomKey& k : {seed, window, sample}) EXPECT_NE(apply(x, 0.5f, k).to_vector<float>(), base);
+    const Tensor other_site = empty_like(x);
+    dropout({.out = {other_site, Write::overwrite}, .x = x, .p = 0.5f, .key = key, .site = site + 1});
+    EXPECT_NE(other_site.to_vector<float>(), base);
+  }
 }
 
 TEST(Dropout, KeepsTheExpectedFractionIndependentlyOfTheNeighbours) {
-  constexpr std::int64_t n = 1 << 20;
-  const Tensor x = tensor_of(std::vector<float>(n, 1), {1, n});
-  for (const float p : {0.1f, 0.5f, 0.9f}) {
-    const std::vector<float> y = apply(x, p).to_vector<float>();
-    double kept_count = 0;
-    for (const float value : y) kept_count += value != 0;
-    const double q = 1 - static_cast<double>(p);
-    // Five standard deviations of a binomial: the key is fixed, so this passes or fails once and for all.
-    EXPECT_NEAR(kept_count, n * q, 5 * std::sqrt(n * q * (1 - q)));
-    for (const std::size_t distance : {1u, 2u, 4u, 8u, 1024u}) {
-      double both = 0;
-      for (std::size_t i = 0; i + distance < y.size(); ++i) both += y[i] != 0 && y[i + distance] != 0;
-      const double pairs = n - static_cast<double>(distance), expected = pairs * q * q;
-      // A pair shares each element with another pair, so the variance is at most three times that of independent pairs.
-      EXPECT_NEAR(both, expected, 5 * std::sqrt(3 * pairs * q * q)) << "distance " << distance;
+  for (const Device device : testing::devices()) {
+    constexpr std::int64_t n = 1 << 20;
+    const Tensor x = tensor_of(std::vector<float>(n, 1), {1, n}, DType::f32, device);
+    for (const float p : {0.1f, 0.5f, 0.9f}) {
+      const std::vector<float> y = apply(x, p).to_vector<float>();
+      double kept_count = 0;
+      for (const float value : y) kept_count += value != 0;
+      const double q = 1 - static_cast<double>(p);
+      // Five standard deviations of a binomial: the key is fixed, so this passes or fails once and for all.
+      EXPECT_NEAR(kept_count, n * q, 5 * std::sqrt(n * q * (1 - q)));
+      for (const std::size_t distance : {1u, 2u, 4u, 8u, 1024u}) {
+        double both = 0;
+        for (std::size_t i = 0; i + distance < y.size(); ++i) both += y[i] != 0 && y[i + distance] != 0;
+        const double pairs = n - static_cast<double>(distance), expected = pairs * q * q;
+        // A pair shares each element with another pair, so the variance is at most three times that of independent
+        // pairs.
+        EXPECT_NEAR(both, expected, 5 * std::sqrt(3 * pairs * q * q)) << "distance " << distance;
+      }
     }
   }
 }
 
 TEST(Dropout, BackwardIsTheSameFunction) {
-  constexpr float p = 0.25f;
-  const Tensor x = random_tensor({2, 33}, 1), dy = random_tensor({2, 33}, 2);
-  const std::vector<double> weights = to_doubles(dy);
-  const auto loss = [&](const std::vector<double>& xs) {
-    double total = 0;
-    for (std::size_t i = 0; i < xs.size(); ++i)
-      if (kept(key, p, static_cast<std::int64_t>(i) / 33, static_cast<std::int64_t>(i) % 33))
-        total += weights[i] * xs[i] / (1 - static_cast<double>(p));
-    return total;
-  };
-  // |dy| < 5, and the differences of a linear function are good to 1e-9.
-  EXPECT_TRUE(testing::within(apply(dy, p), testing::numeric_gradient(loss, to_doubles(x)),
-                              testing::Bound{.relative = 3.01 * u, .absolute = 1e-9}));
+  for (const Device device : testing::devices()) {
+    constexpr float p = 0.25f;
+    const Tensor x = random_tensor({2, 33}, 1, DType::f32, device), dy = random_tensor({2, 33}, 2, DType::f32, device);
+    const std::vector<double> weights = to_doubles(dy);
+    const auto loss = [&](const std::vector<double>& xs) {
+      double total = 0;
+      for (std::size_t i = 0; i < xs.size(); ++i)
+        if (kept(key, p, static_cast<std::int64_t>(i) / 33, static_cast<std::int64_t>(i) % 33))
+          total += weights[i] * xs[i] / (1 - static_cast<double>(p));
+      return total;
+    };
+    // |dy| < 5, and the differences of a linear function are good to 1e-9.
+    EXPECT_TRUE(testing::within(apply(dy, p), testing::numeric_gradient(loss, to_doubles(x)),
+                                testing::Bound{.relative = 3.01 * u, .absolute = 1e-9}));
+  }
 }
 
 TEST(Dropout, AccumulatesOnceAndWorksInPlace) {
-  const Tensor x = random_tensor({3, 101}, 1), expected = apply(x, 0.4f), out = apply(x, 0.4f);
-  dropout({.out = {out, Write::accumulate}, .x = x, .p = 0.4f, .key = key, .site = site});
-  std::vector<double> twice = to_doubles(expected);
-  for (double& value : twice) value *= 2;
-  EXPECT_TRUE(testing::within(out, twice, testing::Bound{}));
-  const Tensor in_place = x.clone();
-  dropout({.out = {in_place, Write::overwrite}, .x = in_place, .p = 0.4f, .key = key, .site = site});
-  EXPECT_EQ(in_place.to_vector<float>(), expected.to_vector<float>());
+  for (const Device device : testing::devices()) {
+    const Tensor x = random_tensor({3, 101}, 1, DType::f32, device), expected = apply(x, 0.4f), out = apply(x, 0.4f);
+    dropout({.out = {out, Write::accumulate}, .x = x, .p = 0.4f, .key = key, .site = site});
+    std::vector<double> twice = to_doubles(expected);
+    for (double& value : twice) value *= 2;
+    EXPECT_TRUE(testing::within(out, twice, testing::Bound{}));
+    const Tensor in_place = x.clone();
+    dropout({.out = {in_place, Write::overwrite}, .x = in_place, .p = 0.4f, .key = key, .site = site});
+    EXPECT_EQ(in_place.to_vector<float>(), expected.to_vector<float>());
+  }
 }
 
 TEST(Dropout, ADroppedElementIsZeroEvenOfNan) {
-  const Tensor x = tensor_of(std::vector<float>(100, nan), {1, 100});
-  const std::vector<float> y = apply(x, 0.5f).to_vector<float>();
-  for (std::int64_t i = 0; i < 100; ++i) {
-    if (kept(key, 0.5f, 0, i)) {
-      EXPECT_TRUE(std::isnan(y[static_cast<std::size_t>(i)]));
-    } else {
-      EXPECT_EQ(y[static_cast<std::size_t>(i)], 0);
+  for (const Device device : testing::devices()) {
+    const Tensor x = tensor_of(std::vector<float>(100, nan), {1, 100}, DType::f32, device);
+    const std::vector<float> y = apply(x, 0.5f).to_vector<float>();
+    for (std::int64_t i = 0; i < 100; ++i) {
+      if (kept(key, 0.5f, 0, i)) {
+        EXPECT_TRUE(std::isnan(y[static_cast<std::size_t>(i)]));
+      } else {
+        EXPECT_EQ(y[static_cast<std::size_t>(i)], 0);
+      }
     }
   }
 }
 
 TEST(Dropout, HasTheSameBitsForAnyNumberOfThreads) {
-  for (const Shape& shape : {Shape{1, 100001}, Shape{5, 7, 1001}, Shape{3000, 17}}) {
-    const Tensor x = random_tensor(shape, 1);
-    testing::expect_same_bits_for_any_thread_count([&] { return std::vector{apply(x, 0.1f)}; });
+  for (const Device device : testing::devices()) {
+    for (const Shape& shape : {Shape{1, 100001}, Shape{5, 7, 1001}, Shape{3000, 17}}) {
+      const Tensor x = random_tensor(shape, 1, DType::f32, device);
+      testing::expect_same_bits_for_any_thread_count([&] { return std::vector{apply(x, 0.1f)}; });
+    }
   }
 }
 

@@ -23,21 +23,21 @@ using Doubles = std::vector<double>;
 constexpr double u = 0x1p-24;
 const float nan = std::numeric_limits<float>::quiet_NaN();
 
-Tensor ids_of(const std::vector<std::int32_t>& ids, const Shape& shape) {
-  return Tensor::from<std::int32_t>(ids, shape);
+Tensor ids_of(const std::vector<std::int32_t>& ids, const Shape& shape, Device device = Device::cpu()) {
+  return Tensor::from<std::int32_t>(ids, shape, device);
 }
 
 // Few distinct ids, as a text has: most rows of a large table are named by none, some by many.
-Tensor skewed_ids(const Shape& shape, std::int64_t vocabulary, std::uint64_t seed) {
+Tensor skewed_ids(const Shape& shape, std::int64_t vocabulary, std::uint64_t seed, Device device) {
   std::mt19937_64 generator(seed);
   std::geometric_distribution<std::int64_t> distribution(0.2);
   std::vector<std::int32_t> ids(static_cast<std::size_t>(shape.numel()));
   for (std::int32_t& id : ids) id = static_cast<std::int32_t>((distribution(generator) * 7 + 3) % vocabulary);
-  return ids_of(ids, shape);
+  return ids_of(ids, shape, device);
 }
 
-Tensor nans(const Shape& shape) {
-  return tensor_of(std::vector<float>(static_cast<std::size_t>(shape.numel()), nan), shape);
+Tensor nans(const Shape& shape, Device device) {
+  return tensor_of(std::vector<float>(static_cast<std::size_t>(shape.numel()), nan), shape, DType::f32, device);
 }
 
 struct Sums {
@@ -65,11 +65,11 @@ Sums scattered(const Tensor& dy, std::int64_t rows, RowOf row_of) {
 struct Case {
   std::int64_t vocabulary, position_rows;
   Tensor ids, dy;
-  Case(std::int64_t batch, std::int64_t length, std::int64_t cols, std::int64_t rows = 50)
+  Case(Device device, std::int64_t batch, std::int64_t length, std::int64_t cols, std::int64_t rows = 50)
       : vocabulary(rows),
         position_rows(length + 2),
-        ids(skewed_ids({batch, length}, rows, 1)),
-        dy(random_tensor({batch, length, cols}, 2)) {}
+        ids(skewed_ids({batch, length}, rows, 1, device)),
+        dy(random_tensor({batch, length, cols}, 2, DType::f32, device)) {}
   Sums expected_table() const {
     const std::vector<std::int32_t> id = ids.to_vector<std::int32_t>();
     return scattered(dy, vocabulary, [&](std::int64_t i) { return std::int64_t{id[static_cast<std::size_t>(i)]}; });
@@ -81,7 +81,8 @@ struct Case {
 
 void expect_gradients(const Case& c) {
   const std::int64_t cols = c.dy.shape().last();
-  const Tensor dtable = nans({c.vocabulary, cols}), dpositions = nans({c.position_rows, cols});
+  const Tensor dtable = nans({c.vocabulary, cols}, c.dy.device()),
+               dpositions = nans({c.position_rows, cols}, c.dy.device());
   embedding_backward(
       {.dtable = {dtable, Write::overwrite}, .dpositions = {dpositions, Write::overwrite}, .dy = c.dy, .ids = c.ids});
   const Sums table = c.expected_table(), positions = c.expected_positions();
@@ -90,117 +91,139 @@ void expect_gradients(const Case& c) {
 }
 
 TEST(Embedding, ForwardGathersRowsAndAddsPositions) {
-  for (const std::int64_t batch : testing::sweep_rows)
-    for (const std::int64_t cols : testing::sweep_cols) {
-      SCOPED_TRACE(fmt::format("{} x 5 x {}", batch, cols));
-      const Tensor table = random_tensor({50, cols}, 1), positions = random_tensor({6, cols}, 2);
-      const Tensor ids = skewed_ids({batch, 5}, 50, 3), y = nans({batch, 5, cols});
-      const Doubles rows = to_doubles(table), offsets = to_doubles(positions);
-      const std::vector<std::int32_t> id = ids.to_vector<std::int32_t>();
-      Doubles gathered, moved;
-      for (std::size_t i = 0; i < id.size(); ++i)
-        for (std::int64_t c = 0; c < cols; ++c) {
-          gathered.push_back(rows[static_cast<std::size_t>(id[i] * cols + c)]);
-          moved.push_back(gathered.back() +
-                          offsets[i % 5 * static_cast<std::size_t>(cols) + static_cast<std::size_t>(c)]);
-        }
-      embedding_forward({.y = y, .ids = ids, .table = table});
-      EXPECT_TRUE(testing::within(y, gathered, testing::Bound{}));
-      embedding_forward({.y = y, .ids = ids, .table = table, .positions = positions});
-      EXPECT_TRUE(testing::within(y, moved, testing::Bound{.relative = u}));
-    }
+  for (const Device device : testing::devices()) {
+    for (const std::int64_t batch : testing::sweep_rows)
+      for (const std::int64_t cols : testing::sweep_cols) {
+        SCOPED_TRACE(fmt::format("{} x 5 x {}", batch, cols));
+        const Tensor table = random_tensor({50, cols}, 1, DType::f32, device),
+                     positions = random_tensor({6, cols}, 2, DType::f32, device);
+        const Tensor ids = skewed_ids({batch, 5}, 50, 3, device), y = nans({batch, 5, cols}, device);
+        const Doubles rows = to_doubles(table), offsets = to_doubles(positions);
+        const std::vector<std::int32_t> id = ids.to_vector<std::int32_t>();
+        Doubles gathered, moved;
+        for (std::size_t i = 0; i < id.size(); ++i)
+          for (std::int64_t c = 0; c < cols; ++c) {
+            gathered.push_back(rows[static_cast<std::size_t>(id[i] * cols + c)]);
+            moved.push_back(gathered.back() +
+                            offsets[i % 5 * static_cast<std::size_t>(cols) + static_cast<std::size_t>(c)]);
+          }
+        embedding_forward({.y = y, .ids = ids, .table = table});
+        EXPECT_TRUE(testing::within(y, gathered, testing::Bound{}));
+        embedding_forward({.y = y, .ids = ids, .table = table, .positions = positions});
+        EXPECT_TRUE(testing::within(y, moved, testing::Bound{.relative = u}));
+      }
+  }
 }
 
 TEST(Embedding, BackwardSumsTheRowsThatNameEachEntry) {
-  for (const std::int64_t batch : testing::sweep_rows)
-    for (const std::int64_t cols : testing::sweep_cols) {
-      SCOPED_TRACE(fmt::format("{} x 5 x {}", batch, cols));
-      expect_gradients(Case(batch, 5, cols));
-    }
-  expect_gradients(Case(4, 200, 128));
-  expect_gradients(Case(3, 100, 65, 20011));
-  expect_gradients(Case(3, 0, 65));
+  for (const Device device : testing::devices()) {
+    for (const std::int64_t batch : testing::sweep_rows)
+      for (const std::int64_t cols : testing::sweep_cols) {
+        SCOPED_TRACE(fmt::format("{} x 5 x {}", batch, cols));
+        expect_gradients(Case(device, batch, 5, cols));
+      }
+    expect_gradients(Case(device, 4, 200, 128));
+    expect_gradients(Case(device, 3, 100, 65, 20011));
+    expect_gradients(Case(device, 3, 0, 65));
+  }
 }
 
 TEST(Embedding, BackwardSumsTheRowsThatNameEachEntryForRandomShapes) {
-  const bool ok = rc::check("embedding", [] {
-    const auto batch = *rc::gen::inRange<std::int64_t>(0, 6);
-    const auto length = *rc::gen::inRange<std::int64_t>(1, 40);
-    const auto cols = *rc::gen::inRange<std::int64_t>(1, 200);
-    const auto rows = *rc::gen::inRange<std::int64_t>(1, 100);
-    expect_gradients(Case(batch, length, cols, rows));
-    RC_ASSERT(!::testing::Test::HasFailure());
-  });
-  EXPECT_TRUE(ok);
+  for (const Device device : testing::devices()) {
+    const bool ok = rc::check("embedding", [device] {
+      const auto batch = *rc::gen::inRange<std::int64_t>(0, 6);
+      const auto length = *rc::gen::inRange<std::int64_t>(1, 40);
+      const auto cols = *rc::gen::inRange<std::int64_t>(1, 200);
+      const auto rows = *rc::gen::inRange<std::int64_t>(1, 100);
+      expect_gradients(Case(device, batch, length, cols, rows));
+      RC_ASSERT(!::testing::Test::HasFailure());
+    });
+    EXPECT_TRUE(ok);
+  }
 }
 
 TEST(Embedding, BackwardMatchesFiniteDifferences) {
-  constexpr std::int64_t vocabulary = 4, length = 3, cols = 5;
-  const Tensor ids = ids_of({1, 3, 1, 1, 0, 3}, {2, length});
-  const Tensor table = random_tensor({vocabulary, cols}, 1), positions = random_tensor({length, cols}, 2);
-  const Tensor dy = random_tensor({2, length, cols}, 3);
-  const Doubles d = to_doubles(dy);
-  const std::vector<std::int32_t> id = ids.to_vector<std::int32_t>();
-  const auto loss = [&](const Doubles& rows, const Doubles& offsets) {
-    double total = 0;
-    for (std::size_t i = 0; i < d.size(); ++i) {
-      const std::size_t token = i / cols, c = i % cols;
-      total += d[i] * (rows[static_cast<std::size_t>(id[token]) * cols + c] + offsets[token % length * cols + c]);
-    }
-    return total;
-  };
-  const Tensor dtable = nans({vocabulary, cols}), dpositions = nans({length, cols});
-  embedding_backward(
-      {.dtable = {dtable, Write::overwrite}, .dpositions = {dpositions, Write::overwrite}, .dy = dy, .ids = ids});
-  // At most 3 terms below 4: 3 * 12 u; the differences of a linear function are good to 1e-9.
-  const testing::Bound bound{.absolute = 36 * u + 1e-9};
-  const Doubles rows = to_doubles(table), offsets = to_doubles(positions);
-  EXPECT_TRUE(testing::within(
-      dtable, testing::numeric_gradient([&](const Doubles& v) { return loss(v, offsets); }, rows), bound));
-  EXPECT_TRUE(testing::within(
-      dpositions, testing::numeric_gradient([&](const Doubles& v) { return loss(rows, v); }, offsets), bound));
+  for (const Device device : testing::devices()) {
+    constexpr std::int64_t vocabulary = 4, length = 3, cols = 5;
+    const Tensor ids = ids_of({1, 3, 1, 1, 0, 3}, {2, length}, device);
+    const Tensor table = random_tensor({vocabulary, cols}, 1, DType::f32, device),
+                 positions = random_tensor({length, cols}, 2, DType::f32, device);
+    const Tensor dy = random_tensor({2, length, cols}, 3, DType::f32, device);
+    const Doubles d = to_doubles(dy);
+    const std::vector<std::int32_t> id = ids.to_vector<std::int32_t>();
+    const auto loss = [&](const Doubles& rows, const Doubles& offsets) {
+      double total = 0;
+      for (std::size_t i = 0; i < d.size(); ++i) {
+        const std::size_t token = i / cols, c = i % cols;
+        total += d[i] * (rows[static_cast<std::size_t>(id[token]) * cols + c] + offsets[token % length * cols + c]);
+      }
+      return total;
+    };
+    const Tensor dtable = nans({vocabulary, cols}, device), dpositions = nans({length, cols}, device);
+    embedding_backward(
+        {.dtable = {dtable, Write::overwrite}, .dpositions = {dpositions, Write::overwrite}, .dy = dy, .ids = ids});
+    // At most 3 terms below 4: 3 * 12 u; the differences of a linear function are good to 1e-9.
+    const testing::Bound bound{.absolute = 36 * u + 1e-9};
+    const Doubles rows = to_doubles(table), offsets = to_doubles(positions);
+    EXPECT_TRUE(testing::within(
+        dtable, testing::numeric_gradient([&](const Doubles& v) { return loss(v, offsets); }, rows), bound));
+    EXPECT_TRUE(testing::within(
+        dpositions, testing::numeric_gradient([&](const Doubles& v) { return loss(rows, v); }, offsets), bound));
+  }
 }
 
 TEST(Embedding, BackwardTwiceIsExactlyTwice) {
-  const Case c(4, 33, 70);
-  const Tensor dtable = nans({c.vocabulary, 70}), dpositions = nans({c.position_rows, 70});
-  const auto backward = [&](Write write) {
-    embedding_backward({.dtable = {dtable, write}, .dpositions = {dpositions, write}, .dy = c.dy, .ids = c.ids});
-  };
-  backward(Write::overwrite);
-  Doubles table = to_doubles(dtable), positions = to_doubles(dpositions);
-  for (double& value : table) value *= 2;
-  for (double& value : positions) value *= 2;
-  backward(Write::accumulate);
-  EXPECT_TRUE(testing::within(dtable, table, testing::Bound{}));
-  EXPECT_TRUE(testing::within(dpositions, positions, testing::Bound{}));
+  for (const Device device : testing::devices()) {
+    const Case c(device, 4, 33, 70);
+    const Tensor dtable = nans({c.vocabulary, 70}, device), dpositions = nans({c.position_rows, 70}, device);
+    const auto backward = [&](Write write) {
+      embedding_backward({.dtable = {dtable, write}, .dpositions = {dpositions, write}, .dy = c.dy, .ids = c.ids});
+    };
+    backward(Write::overwrite);
+    Doubles table = to_doubles(dtable), positions = to_doubles(dpositions);
+    for (double& value : table) value *= 2;
+    for (double& value : positions) value *= 2;
+    backward(Write::accumulate);
+    EXPECT_TRUE(testing::within(dtable, table, testing::Bound{}));
+    EXPECT_TRUE(testing::within(dpositions, positions, testing::Bound{}));
+  }
 }
 
 TEST(Embedding, AccumulatingLeavesUnnamedRowsUntouched) {
-  const Tensor dtable = nans({4, 3}), dy = random_tensor({1, 2, 3}, 1), ids = ids_of({2, 2}, {1, 2});
-  embedding_backward({.dtable = {dtable, Write::accumulate}, .dy = dy, .ids = ids});
-  EXPECT_TRUE(std::isnan(dtable.to_vector<float>()[0]));  // nobody wrote zeros there
+  for (const Device device : testing::devices()) {
+    const Tensor dtable = nans({4, 3}, device), dy = random_tensor({1, 2, 3}, 1, DType::f32, device),
+                 ids = ids_of({2, 2}, {1, 2}, device);
+    embedding_backward({.dtable = {dtable, Write::accumulate}, .dy = dy, .ids = ids});
+    EXPECT_TRUE(std::isnan(dtable.to_vector<float>()[0]));  // nobody wrote zeros there
+  }
 }
 
 TEST(Embedding, EitherGradientMayBeUnwanted) {
-  const Case c(2, 7, 33);
-  const Tensor dtable = nans({c.vocabulary, 33}), dpositions = nans({c.position_rows, 33});
-  embedding_backward({.dtable = {dtable, Write::overwrite}, .dy = c.dy, .ids = c.ids});
-  embedding_backward({.dpositions = {dpositions, Write::overwrite}, .dy = c.dy, .ids = c.ids});
-  EXPECT_TRUE(testing::within(dtable, c.expected_table().value, c.expected_table().bound));
-  EXPECT_TRUE(testing::within(dpositions, c.expected_positions().value, c.expected_positions().bound));
+  for (const Device device : testing::devices()) {
+    const Case c(device, 2, 7, 33);
+    const Tensor dtable = nans({c.vocabulary, 33}, device), dpositions = nans({c.position_rows, 33}, device);
+    embedding_backward({.dtable = {dtable, Write::overwrite}, .dy = c.dy, .ids = c.ids});
+    embedding_backward({.dpositions = {dpositions, Write::overwrite}, .dy = c.dy, .ids = c.ids});
+    EXPECT_TRUE(testing::within(dtable, c.expected_table().value, c.expected_table().bound));
+    EXPECT_TRUE(testing::within(dpositions, c.expected_positions().value, c.expected_positions().bound));
+  }
 }
 
 TEST(Embedding, HasTheSameBitsForAnyNumberOfThreads) {
-  const Case c(8, 150, 200);
-  const Tensor table = random_tensor({c.vocabulary, 200}, 3), positions = random_tensor({c.position_rows, 200}, 4);
-  testing::expect_same_bits_for_any_thread_count([&] {
-    const Tensor y = empty_like(c.dy), dtable = empty_like(table), dpositions = empty_like(positions);
-    embedding_forward({.y = y, .ids = c.ids, .table = table, .positions = positions});
-    embedding_backward(
-        {.dtable = {dtable, Write::overwrite}, .dpositions = {dpositions, Write::overwrite}, .dy = c.dy, .ids = c.ids});
-    return std::vector{y, dtable, dpositions};
-  });
+  for (const Device device : testing::devices()) {
+    const Case c(device, 8, 150, 200);
+    const Tensor table = random_tensor({c.vocabulary, 200}, 3, DType::f32, device),
+                 positions = random_tensor({c.position_rows, 200}, 4, DType::f32, device);
+    testing::expect_same_bits_for_any_thread_count([&] {
+      const Tensor y = empty_like(c.dy), dtable = empty_like(table), dpositions = empty_like(positions);
+      embedding_forward({.y = y, .ids = c.ids, .table = table, .positions = positions});
+      embedding_backward({.dtable = {dtable, Write::overwrite},
+                          .dpositions = {dpositions, Write::overwrite},
+                          .dy = c.dy,
+                          .ids = c.ids});
+      return std::vector{y, dtable, dpositions};
+    });
+  }
 }
 
 TEST(Embedding, AnIdOutsideTheTableIsBadDataAndNamesItsPlace) {

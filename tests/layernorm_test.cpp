@@ -118,8 +118,8 @@ struct Case {
   }
 };
 
-Tensor nans(const Shape& shape) {
-  return tensor_of(std::vector<float>(static_cast<std::size_t>(shape.numel()), nan), shape);
+Tensor nans(const Shape& shape, Device device) {
+  return tensor_of(std::vector<float>(static_cast<std::size_t>(shape.numel()), nan), shape, DType::f32, device);
 }
 
 void expect_forward(const Case& c) {
@@ -131,7 +131,8 @@ void expect_forward(const Case& c) {
 
 void expect_backward(const Case& c) {
   const Backward expected = c.expected_gradients();
-  const Tensor dx = nans(c.x.shape()), dgamma = nans(c.gamma.shape()), dbeta = nans(c.gamma.shape());
+  const Tensor dx = nans(c.x.shape(), c.x.device()), dgamma = nans(c.gamma.shape(), c.x.device()),
+               dbeta = nans(c.gamma.shape(), c.x.device());
   c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
   EXPECT_TRUE(testing::within(dx, expected.dx, expected.dx_bound));
   EXPECT_TRUE(testing::within(dgamma, expected.dgamma, expected.dgamma_bound));
@@ -158,129 +159,153 @@ TEST(LayerNorm, BackwardMatchesTheDefinition) {
 }
 
 TEST(LayerNorm, AMeanFarAboveTheDeviationCostsNoAccuracy) {
-  const Case c(7, 1000, Device::cpu(), 1e4f, 1);
-  expect_forward(c);
-  // Stronger than the bound: computed naively in f32, y would be off by about 1e-2.
-  EXPECT_TRUE(testing::within(c.y, c.expected().y, testing::Bound{.absolute = 1e-5}));
-  expect_backward(c);
+  for (const Device device : testing::devices()) {
+    const Case c(7, 1000, device, 1e4f, 1);
+    expect_forward(c);
+    // Stronger than the bound: computed naively in f32, y would be off by about 1e-2.
+    EXPECT_TRUE(testing::within(c.y, c.expected().y, testing::Bound{.absolute = 1e-5}));
+    expect_backward(c);
+  }
 }
 
 TEST(LayerNorm, AConstantRowGivesBeta) {
-  const Case shape(1, 1000);
-  const Tensor x = tensor_of(std::vector<float>(1000, 12345.678f), {1, 1000});
-  layernorm_forward({.y = shape.y,
-                     .mean = shape.mean,
-                     .rstd = shape.rstd,
-                     .x = x,
-                     .gamma = shape.gamma,
-                     .beta = shape.beta,
-                     .eps = eps});
-  EXPECT_EQ(shape.mean.item<float>(), 12345.678f);
-  // The correction of the mean is exact up to (k + 1) u of its first error, D; scaled by 1 / sqrt(eps).
-  const double k = additions(1000), first_error = k * u * 12345.678;
-  EXPECT_TRUE(
-      testing::within(shape.y, to_doubles(shape.beta),
-                      testing::Bound{.relative = u, .absolute = 6 * (k + 8) * u * first_error / std::sqrt(eps)}));
+  for (const Device device : testing::devices()) {
+    const Case shape(1, 1000, device);
+    const Tensor x = tensor_of(std::vector<float>(1000, 12345.678f), {1, 1000}, DType::f32, device);
+    layernorm_forward({.y = shape.y,
+                       .mean = shape.mean,
+                       .rstd = shape.rstd,
+                       .x = x,
+                       .gamma = shape.gamma,
+                       .beta = shape.beta,
+                       .eps = eps});
+    EXPECT_EQ(shape.mean.item<float>(), 12345.678f);
+    // The correction of the mean is exact up to (k + 1) u of its first error, D; scaled by 1 / sqrt(eps).
+    const double k = additions(1000), first_error = k * u * 12345.678;
+    EXPECT_TRUE(
+        testing::within(shape.y, to_doubles(shape.beta),
+                        testing::Bound{.relative = u, .absolute = 6 * (k + 8) * u * first_error / std::sqrt(eps)}));
+  }
 }
 
 TEST(LayerNorm, MatchesFiniteDifferences) {
-  constexpr std::int64_t rows = 3, cols = 9;
-  const Case c(rows, cols);
-  const Doubles x = to_doubles(c.x), gamma = to_doubles(c.gamma), beta = to_doubles(c.beta), dy = to_doubles(c.dy);
-  const auto loss = [&](const Doubles& xs, const Doubles& gammas, const Doubles& betas) {
-    const Doubles y = forward_reference(xs, gammas, betas, eps).y;
-    double total = 0;
-    for (std::size_t i = 0; i < y.size(); ++i) total += dy[i] * y[i];
-    return total;
-  };
-  const Tensor dx = nans({rows, cols}), dgamma = nans({cols}), dbeta = nans({cols});
-  c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
-  // The kernel's own bounds, and the forward's statistics: (k + 6) u relative to terms below 4 * |dy| rstd < 100. The
-  // differences are good to about 1e-8.
-  const double statistics = (additions(cols) + 6) * u * 100;
-  const Backward reference = c.expected_gradients();
-  const auto loosened = [&](Doubles bounds) {
-    for (double& bound : bounds) bound += statistics + 1e-8;
-    return bounds;
-  };
-  const auto of_x = [&](const Doubles& v) { return loss(v, gamma, beta); };
-  const auto of_gamma = [&](const Doubles& v) { return loss(x, v, beta); };
-  const auto of_beta = [&](const Doubles& v) { return loss(x, gamma, v); };
-  EXPECT_TRUE(testing::within(dx, testing::numeric_gradient(of_x, x), loosened(reference.dx_bound)));
-  EXPECT_TRUE(testing::within(dgamma, testing::numeric_gradient(of_gamma, gamma), loosened(reference.dgamma_bound)));
-  EXPECT_TRUE(testing::within(dbeta, testing::numeric_gradient(of_beta, beta), loosened(reference.dbeta_bound)));
+  for (const Device device : testing::devices()) {
+    constexpr std::int64_t rows = 3, cols = 9;
+    const Case c(rows, cols, device);
+    const Doubles x = to_doubles(c.x), gamma = to_doubles(c.gamma), beta = to_doubles(c.beta), dy = to_doubles(c.dy);
+    const auto loss = [&](const Doubles& xs, const Doubles& gammas, const Doubles& betas) {
+      const Doubles y = forward_reference(xs, gammas, betas, eps).y;
+      double total = 0;
+      for (std::size_t i = 0; i < y.size(); ++i) total += dy[i] * y[i];
+      return total;
+    };
+    const Tensor dx = nans({rows, cols}, device), dgamma = nans({cols}, device), dbeta = nans({cols}, device);
+    c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
+    // The kernel's own bounds, and the forward's statistics: (k + 6) u relative to terms below 4 * |dy| rstd < 100. The
+    // differences are good to about 1e-8.
+    const double statistics = (additions(cols) + 6) * u * 100;
+    const Backward reference = c.expected_gradients();
+    const auto loosened = [&](Doubles bounds) {
+      for (double& bound : bounds) bound += statistics + 1e-8;
+      return bounds;
+    };
+    const auto of_x = [&](const Doubles& v) { return loss(v, gamma, beta); };
+    const auto of_gamma = [&](const Doubles& v) { return loss(x, v, beta); };
+    const auto of_beta = [&](const Doubles& v) { return loss(x, gamma, v); };
+    EXPECT_TRUE(testing::within(dx, testing::numeric_gradient(of_x, x), loosened(reference.dx_bound)));
+    EXPECT_TRUE(testing::within(dgamma, testing::numeric_gradient(of_gamma, gamma), loosened(reference.dgamma_bound)));
+    EXPECT_TRUE(testing::within(dbeta, testing::numeric_gradient(of_beta, beta), loosened(reference.dbeta_bound)));
+  }
 }
 
 TEST(LayerNorm, BackwardTwiceIsExactlyTwice) {
-  const Case c(300, 65);
-  const Tensor dx = nans(c.x.shape()), dgamma = nans({65}), dbeta = nans({65});
-  c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
-  std::vector<Doubles> twice = {to_doubles(dx), to_doubles(dgamma), to_doubles(dbeta)};
-  for (Doubles& values : twice)
-    for (double& value : values) value *= 2;
-  c.backward({dx, Write::accumulate}, {dgamma, Write::accumulate}, {dbeta, Write::accumulate});
-  EXPECT_TRUE(testing::within(dx, twice[0], testing::Bound{}));
-  EXPECT_TRUE(testing::within(dgamma, twice[1], testing::Bound{}));
-  EXPECT_TRUE(testing::within(dbeta, twice[2], testing::Bound{}));
+  for (const Device device : testing::devices()) {
+    const Case c(300, 65, device);
+    const Tensor dx = nans(c.x.shape(), device), dgamma = nans({65}, device), dbeta = nans({65}, device);
+    c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
+    std::vector<Doubles> twice = {to_doubles(dx), to_doubles(dgamma), to_doubles(dbeta)};
+    for (Doubles& values : twice)
+      for (double& value : values) value *= 2;
+    c.backward({dx, Write::accumulate}, {dgamma, Write::accumulate}, {dbeta, Write::accumulate});
+    EXPECT_TRUE(testing::within(dx, twice[0], testing::Bound{}));
+    EXPECT_TRUE(testing::within(dgamma, twice[1], testing::Bound{}));
+    EXPECT_TRUE(testing::within(dbeta, twice[2], testing::Bound{}));
+  }
 }
 
 TEST(LayerNorm, EachGradientIsTheSameWhetherOrNotTheOthersAreWanted) {
-  const Case c(70, 33);
-  const Tensor dx = nans(c.x.shape()), dgamma = nans({33}), dbeta = nans({33});
-  c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
-  const Tensor only_dx = nans(c.x.shape()), only_dgamma = nans({33}), only_dbeta = nans({33});
-  c.backward({only_dx, Write::overwrite}, {}, {});
-  c.backward({}, {only_dgamma, Write::overwrite}, {});
-  c.backward({}, {}, {only_dbeta, Write::overwrite});
-  EXPECT_EQ(only_dx.to_vector<float>(), dx.to_vector<float>());
-  EXPECT_EQ(only_dgamma.to_vector<float>(), dgamma.to_vector<float>());
-  EXPECT_EQ(only_dbeta.to_vector<float>(), dbeta.to_vector<float>());
-  const Tensor in_place = c.dy.clone();
-  layernorm_backward(
-      {.dx = {in_place, Write::overwrite}, .dy = in_place, .x = c.x, .gamma = c.gamma, .mean = c.mean, .rstd = c.rstd});
-  EXPECT_EQ(in_place.to_vector<float>(), dx.to_vector<float>()) << "dx may be dy";
+  for (const Device device : testing::devices()) {
+    const Case c(70, 33, device);
+    const Tensor dx = nans(c.x.shape(), device), dgamma = nans({33}, device), dbeta = nans({33}, device);
+    c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
+    const Tensor only_dx = nans(c.x.shape(), device), only_dgamma = nans({33}, device), only_dbeta = nans({33}, device);
+    c.backward({only_dx, Write::overwrite}, {}, {});
+    c.backward({}, {only_dgamma, Write::overwrite}, {});
+    c.backward({}, {}, {only_dbeta, Write::overwrite});
+    EXPECT_EQ(only_dx.to_vector<float>(), dx.to_vector<float>());
+    EXPECT_EQ(only_dgamma.to_vector<float>(), dgamma.to_vector<float>());
+    EXPECT_EQ(only_dbeta.to_vector<float>(), dbeta.to_vector<float>());
+    const Tensor in_place = c.dy.clone();
+    layernorm_backward({.dx = {in_place, Write::overwrite},
+                        .dy = in_place,
+                        .x = c.x,
+                        .gamma = c.gamma,
+                        .mean = c.mean,
+                        .rstd = c.rstd});
+    EXPECT_EQ(in_place.to_vector<float>(), dx.to_vector<float>()) << "dx may be dy";
+  }
 }
 
 TEST(LayerNorm, ARowsResultDoesNotDependOnTheOtherRows) {
-  const Case c(9, 100);
-  const Tensor x = c.x.view({1, 100}, 500), y = Tensor::empty({1, 100}), mean = Tensor::empty({1}),
-               rstd = Tensor::empty({1});
-  layernorm_forward({.y = y, .mean = mean, .rstd = rstd, .x = x, .gamma = c.gamma, .beta = c.beta, .eps = eps});
-  EXPECT_EQ(y.to_vector<float>(), c.y.view({1, 100}, 500).to_vector<float>());
+  for (const Device device : testing::devices()) {
+    const Case c(9, 100, device);
+    const Tensor x = c.x.view({1, 100}, 500), y = Tensor::empty({1, 100}, DType::f32, device),
+                 mean = Tensor::empty({1}, DType::f32, device), rstd = Tensor::empty({1}, DType::f32, device);
+    layernorm_forward({.y = y, .mean = mean, .rstd = rstd, .x = x, .gamma = c.gamma, .beta = c.beta, .eps = eps});
+    EXPECT_EQ(y.to_vector<float>(), c.y.view({1, 100}, 500).to_vector<float>());
+  }
 }
 
 TEST(LayerNorm, NanStaysInItsRow) {
-  const Case c(3, 40);
-  c.x.data<float>()[45] = nan;
-  layernorm_forward({.y = c.y, .mean = c.mean, .rstd = c.rstd, .x = c.x, .gamma = c.gamma, .beta = c.beta, .eps = eps});
-  const std::vector<float> y = c.y.to_vector<float>();
-  for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i / 40 == 1) << i;
+  for (const Device device : testing::devices()) {
+    const Case c(3, 40, device);
+    std::vector<float> values = c.x.to_vector<float>();
+    values[45] = nan;
+    const Tensor x = tensor_of(values, c.x.shape(), DType::f32, device);
+    layernorm_forward({.y = c.y, .mean = c.mean, .rstd = c.rstd, .x = x, .gamma = c.gamma, .beta = c.beta, .eps = eps});
+    const std::vector<float> y = c.y.to_vector<float>();
+    for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i / 40 == 1) << i;
+  }
 }
 
 TEST(LayerNorm, MatchesTheDefinitionForRandomShapes) {
-  const bool ok = rc::check("layernorm", [] {
-    const auto rows = *rc::gen::inRange<std::int64_t>(0, 80);
-    const auto cols = *rc::gen::inRange<std::int64_t>(1, 300);
-    const Case c(rows, cols);
-    const Forward f = c.expected();
-    RC_ASSERT(bool(testing::within(c.y, f.y, f.y_bound)));
-    const Backward b = c.expected_gradients();
-    const Tensor dx = nans(c.x.shape()), dgamma = nans({cols}), dbeta = nans({cols});
-    c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
-    RC_ASSERT(bool(testing::within(dx, b.dx, b.dx_bound)));
-    RC_ASSERT(bool(testing::within(dgamma, b.dgamma, b.dgamma_bound)));
-    RC_ASSERT(bool(testing::within(dbeta, b.dbeta, b.dbeta_bound)));
-  });
-  EXPECT_TRUE(ok);
+  for (const Device device : testing::devices()) {
+    const bool ok = rc::check("layernorm", [device] {
+      const auto rows = *rc::gen::inRange<std::int64_t>(0, 80);
+      const auto cols = *rc::gen::inRange<std::int64_t>(1, 300);
+      const Case c(rows, cols, device);
+      const Forward f = c.expected();
+      RC_ASSERT(bool(testing::within(c.y, f.y, f.y_bound)));
+      const Backward b = c.expected_gradients();
+      const Tensor dx = nans(c.x.shape(), device), dgamma = nans({cols}, device), dbeta = nans({cols}, device);
+      c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
+      RC_ASSERT(bool(testing::within(dx, b.dx, b.dx_bound)));
+      RC_ASSERT(bool(testing::within(dgamma, b.dgamma, b.dgamma_bound)));
+      RC_ASSERT(bool(testing::within(dbeta, b.dbeta, b.dbeta_bound)));
+    });
+    EXPECT_TRUE(ok);
+  }
 }
 
 TEST(LayerNorm, HasTheSameBitsForAnyNumberOfThreads) {
-  testing::expect_same_bits_for_any_thread_count([&] {
-    const Case c(1025, 129);
-    const Tensor dx = nans(c.x.shape()), dgamma = nans({129}), dbeta = nans({129});
-    c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
-    return std::vector{c.y, c.mean, c.rstd, dx, dgamma, dbeta};
-  });
+  for (const Device device : testing::devices()) {
+    testing::expect_same_bits_for_any_thread_count([&] {
+      const Case c(1025, 129, device);
+      const Tensor dx = nans(c.x.shape(), device), dgamma = nans({129}, device), dbeta = nans({129}, device);
+      c.backward({dx, Write::overwrite}, {dgamma, Write::overwrite}, {dbeta, Write::overwrite});
+      return std::vector{c.y, c.mean, c.rstd, dx, dgamma, dbeta};
+    });
+  }
 }
 
 TEST(LayerNorm, ForwardNamesTheOperandThatDoesNotFit) {

@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "kernels/threads.h"
-#include "testing/compare.h"
-#include "testing/sweep.h"
+#include "tests/testing/compare.h"
+#include "tests/testing/sweep.h"
 
 namespace accrue::kernels {
 namespace {
@@ -61,16 +61,16 @@ std::vector<double> bounds_of(const Problem& p, const Reference& r, const std::v
   return bounds;
 }
 
-void expect_matches_reference(const Problem& p, DType in, DType out_dtype, std::uint64_t seed) {
+void expect_matches_reference(Device device, const Problem& p, DType in, DType out_dtype, std::uint64_t seed) {
   SCOPED_TRACE(fmt::format("m {} n {} k {} transpose {} {} {} -> {}", p.m, p.n, p.k, p.transpose_a, p.transpose_b,
                            name_of(in), name_of(out_dtype)));
-  const Tensor a = random_tensor(p.a_shape(), seed, in), b = random_tensor(p.b_shape(), seed + 1, in);
+  const Tensor a = random_tensor(p.a_shape(), seed, in, device), b = random_tensor(p.b_shape(), seed + 1, in, device);
   const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
   for (const Write write : {Write::overwrite, Write::accumulate}) {
     // An overwritten output holds NaN: none of it may survive.
-    const Tensor out = write == Write::overwrite
-                           ? tensor_of(std::vector<float>(r.product.size(), std::nanf("")), {p.m, p.n}, out_dtype)
-                           : random_tensor({p.m, p.n}, seed + 2, out_dtype);
+    const Tensor out = write == Write::overwrite ? tensor_of(std::vector<float>(r.product.size(), std::nanf("")),
+                                                             {p.m, p.n}, out_dtype, device)
+                                                 : random_tensor({p.m, p.n}, seed + 2, out_dtype, device);
     std::vector<double> expected = r.product;
     if (write == Write::accumulate) {
       const std::vector<double> old = to_doubles(out);
@@ -82,121 +82,153 @@ void expect_matches_reference(const Problem& p, DType in, DType out_dtype, std::
 }
 
 TEST(Matmul, MatchesF64ReferenceOverTheSweep) {
-  std::uint64_t seed = 1;
-  for (const std::int64_t rows : sweep_rows)
-    for (const std::int64_t cols : sweep_cols)
-      for (const std::int64_t depth : {0, 1, 33})
-        for (const int transposes : {0, 1, 2, 3})
-          expect_matches_reference({rows, cols, depth, (transposes & 1) != 0, (transposes & 2) != 0}, DType::f32,
-                                   DType::f32, ++seed);
+  for (const Device device : devices()) {
+    std::uint64_t seed = 1;
+    for (const std::int64_t rows : sweep_rows)
+      for (const std::int64_t cols : sweep_cols)
+        for (const std::int64_t depth : {0, 1, 33})
+          for (const int transposes : {0, 1, 2, 3})
+            expect_matches_reference(device, {rows, cols, depth, (transposes & 1) != 0, (transposes & 2) != 0},
+                                     DType::f32, DType::f32, ++seed);
+  }
 }
 
 TEST(Matmul, MatchesF64ReferenceAcrossTilesAndParts) {
-  // Several tiles in each direction; rows of b 2 KiB apart (packed); sums longer than one part.
-  for (const int transposes : {0, 1, 2, 3}) {
-    const bool ta = (transposes & 1) != 0, tb = (transposes & 2) != 0;
-    expect_matches_reference({200, 500, 40, ta, tb}, DType::f32, DType::f32, 21);
-    expect_matches_reference({410, 512, 30, ta, tb}, DType::f32, DType::f32, 22);
-    expect_matches_reference({25, 30, 4200, ta, tb}, DType::f32, DType::f32, 23);
-    expect_matches_reference({7, 512, 4100, ta, tb}, DType::f32, DType::f32, 24);
+  for (const Device device : devices()) {
+    // Several tiles in each direction; rows of b 2 KiB apart (packed); sums longer than one part.
+    for (const int transposes : {0, 1, 2, 3}) {
+      const bool ta = (transposes & 1) != 0, tb = (transposes & 2) != 0;
+      expect_matches_reference(device, {200, 500, 40, ta, tb}, DType::f32, DType::f32, 21);
+      expect_matches_reference(device, {410, 512, 30, ta, tb}, DType::f32, DType::f32, 22);
+      expect_matches_reference(device, {25, 30, 4200, ta, tb}, DType::f32, DType::f32, 23);
+      expect_matches_reference(device, {7, 512, 4100, ta, tb}, DType::f32, DType::f32, 24);
+    }
   }
 }
 
 TEST(Matmul, MatchesF64ReferenceForRandomShapes) {
-  EXPECT_TRUE(rc::check("random shapes", [] {
-    const auto extent = [] { return *rc::gen::inRange<std::int64_t>(0, 130); };
-    const Problem p{extent(), extent(), extent(), *rc::gen::arbitrary<bool>(), *rc::gen::arbitrary<bool>()};
-    expect_matches_reference(p, DType::f32, DType::f32, *rc::gen::inRange<std::uint64_t>(0, 1000));
-    RC_ASSERT(!::testing::Test::HasFailure());
-  }));
+  for (const Device device : devices()) {
+    EXPECT_TRUE(rc::check("random shapes", [device] {
+      const auto extent = [] { return *rc::gen::inRange<std::int64_t>(0, 130); };
+      const Problem p{extent(), extent(), extent(), *rc::gen::arbitrary<bool>(), *rc::gen::arbitrary<bool>()};
+      expect_matches_reference(device, p, DType::f32, DType::f32, *rc::gen::inRange<std::uint64_t>(0, 1000));
+      RC_ASSERT(!::testing::Test::HasFailure());
+    }));
+  }
 }
 
 TEST(Matmul, MultipliesHalvesIntoF32) {
-  for (const DType dtype : {DType::f16, DType::bf16})
-    for (const int transposes : {0, 1, 2, 3})
-      expect_matches_reference({70, 33, 41, (transposes & 1) != 0, (transposes & 2) != 0}, dtype, DType::f32, 31);
+  for (const Device device : devices()) {
+    for (const DType dtype : {DType::f16, DType::bf16})
+      for (const int transposes : {0, 1, 2, 3})
+        expect_matches_reference(device, {70, 33, 41, (transposes & 1) != 0, (transposes & 2) != 0}, dtype, DType::f32,
+                                 31);
+  }
 }
 
 TEST(Matmul, SeesLeadingAxesAsRows) {
-  const Tensor a = random_tensor({2, 3, 5}, 1), b = random_tensor({4, 5}, 2), out = Tensor::empty({2, 3, 4});
-  matmul({.out = out, .a = a, .b = b, .transpose_b = true});
-  const Tensor flat = Tensor::empty({6, 4});
-  matmul({.out = flat, .a = a.view({6, 5}), .b = b, .transpose_b = true});
-  EXPECT_EQ(out.to_vector<float>(), flat.to_vector<float>());
+  for (const Device device : devices()) {
+    const Tensor a = random_tensor({2, 3, 5}, 1, DType::f32, device), b = random_tensor({4, 5}, 2, DType::f32, device),
+                 out = Tensor::empty({2, 3, 4}, DType::f32, device);
+    matmul({.out = out, .a = a, .b = b, .transpose_b = true});
+    const Tensor flat = Tensor::empty({6, 4}, DType::f32, device);
+    matmul({.out = flat, .a = a.view({6, 5}), .b = b, .transpose_b = true});
+    EXPECT_EQ(out.to_vector<float>(), flat.to_vector<float>());
+  }
 }
 
 TEST(Matmul, AddsBiasToEachRow) {
-  for (const Problem& p : {Problem{7, 33, 31, false, true}, Problem{30, 400, 4200}, Problem{3, 4, 0}}) {
-    const Tensor a = random_tensor(p.a_shape(), 1), b = random_tensor(p.b_shape(), 2), bias = random_tensor({p.n}, 3);
-    const Tensor out = Tensor::empty({p.m, p.n});
-    matmul({.out = out, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
-    const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
-    std::vector<double> expected = r.product;
-    const std::vector<double> bias_values = to_doubles(bias);
-    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += bias_values[i % bias_values.size()];
-    EXPECT_TRUE(within(out, expected, bounds_of(p, r, expected)));
+  for (const Device device : devices()) {
+    for (const Problem& p : {Problem{7, 33, 31, false, true}, Problem{30, 400, 4200}, Problem{3, 4, 0}}) {
+      const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
+                   b = random_tensor(p.b_shape(), 2, DType::f32, device),
+                   bias = random_tensor({p.n}, 3, DType::f32, device);
+      const Tensor out = Tensor::empty({p.m, p.n}, DType::f32, device);
+      matmul({.out = out, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
+      const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
+      std::vector<double> expected = r.product;
+      const std::vector<double> bias_values = to_doubles(bias);
+      for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += bias_values[i % bias_values.size()];
+      EXPECT_TRUE(within(out, expected, bounds_of(p, r, expected)));
+    }
   }
 }
 
 TEST(Matmul, BatchedProductsAreThoseOfTheirMatrices) {
-  for (const int transposes : {0, 1, 2, 3}) {
-    const Problem p{65, 64, 33, (transposes & 1) != 0, (transposes & 2) != 0};
-    const Shape as = p.a_shape(), bs = p.b_shape();
-    const Tensor a = random_tensor({5, as[0], as[1]}, 1), b = random_tensor({5, bs[0], bs[1]}, 2);
-    const Tensor out = Tensor::empty({5, p.m, p.n});
-    matmul({.out = out, .a = a, .b = b, .transpose_a = p.transpose_a, .transpose_b = p.transpose_b});
-    for (std::int64_t i = 0; i < 5; ++i) {
-      const Reference r =
-          reference_of(p, to_doubles(a.view(as, i * as.numel())), to_doubles(b.view(bs, i * bs.numel())));
-      EXPECT_TRUE(within(out.view({p.m, p.n}, i * p.m * p.n), r.product, bounds_of(p, r, r.product)));
+  for (const Device device : devices()) {
+    for (const int transposes : {0, 1, 2, 3}) {
+      const Problem p{65, 64, 33, (transposes & 1) != 0, (transposes & 2) != 0};
+      const Shape as = p.a_shape(), bs = p.b_shape();
+      const Tensor a = random_tensor({5, as[0], as[1]}, 1, DType::f32, device),
+                   b = random_tensor({5, bs[0], bs[1]}, 2, DType::f32, device);
+      const Tensor out = Tensor::empty({5, p.m, p.n}, DType::f32, device);
+      matmul({.out = out, .a = a, .b = b, .transpose_a = p.transpose_a, .transpose_b = p.transpose_b});
+      for (std::int64_t i = 0; i < 5; ++i) {
+        const Reference r =
+            reference_of(p, to_doubles(a.view(as, i * as.numel())), to_doubles(b.view(bs, i * bs.numel())));
+        EXPECT_TRUE(within(out.view({p.m, p.n}, i * p.m * p.n), r.product, bounds_of(p, r, r.product)));
+      }
     }
+    const Tensor none = Tensor::empty({0, 3, 4}, DType::f32, device);
+    matmul({.out = none,
+            .a = Tensor::empty({0, 3, 2}, DType::f32, device),
+            .b = Tensor::empty({0, 2, 4}, DType::f32, device)});
   }
-  const Tensor none = Tensor::empty({0, 3, 4});
-  matmul({.out = none, .a = Tensor::empty({0, 3, 2}), .b = Tensor::empty({0, 2, 4})});
 }
 
 TEST(Matmul, AnEmptySumIsZeroOrLeavesTheOldValue) {
-  const std::vector<float> old = {1, 2, std::nanf(""), 4, 5, 6};
-  const Tensor out = tensor_of(old, {2, 3});
-  matmul({.out = out, .a = Tensor::empty({2, 0}), .b = Tensor::empty({0, 3}), .write = Write::accumulate});
-  EXPECT_TRUE(within(out, {1, 2, std::nan(""), 4, 5, 6}, Bound{}));
-  matmul({.out = out, .a = Tensor::empty({2, 0}), .b = Tensor::empty({0, 3})});
-  EXPECT_EQ(out.to_vector<float>(), std::vector<float>(6, 0.0f));
+  for (const Device device : devices()) {
+    const std::vector<float> old = {1, 2, std::nanf(""), 4, 5, 6};
+    const Tensor out = tensor_of(old, {2, 3}, DType::f32, device);
+    matmul({.out = out,
+            .a = Tensor::empty({2, 0}, DType::f32, device),
+            .b = Tensor::empty({0, 3}, DType::f32, device),
+            .write = Write::accumulate});
+    EXPECT_TRUE(within(out, {1, 2, std::nan(""), 4, 5, 6}, Bound{}));
+    matmul(
+        {.out = out, .a = Tensor::empty({2, 0}, DType::f32, device), .b = Tensor::empty({0, 3}, DType::f32, device)});
+    EXPECT_EQ(out.to_vector<float>(), std::vector<float>(6, 0.0f));
+  }
 }
 
 TEST(Matmul, NanAndInfinityPropagateThroughZeros) {
-  for (const float poison : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    for (const int transposes : {0, 1, 2, 3}) {
-      Problem p{50, 40, 60, (transposes & 1) != 0, (transposes & 2) != 0};
-      std::vector<float> b(static_cast<std::size_t>(p.k * p.n), 1.0f);
-      b[static_cast<std::size_t>(p.transpose_b ? 7 * p.k + 11 : 11 * p.n + 7)] = poison;  // op(b)[11, 7]
-      const Tensor out = Tensor::empty({p.m, p.n});
-      matmul({.out = out,
-              .a = Tensor::zeros(p.a_shape()),
-              .b = tensor_of(b, p.b_shape()),
-              .transpose_a = p.transpose_a,
-              .transpose_b = p.transpose_b});
-      const std::vector<float> values = out.to_vector<float>();
-      for (std::int64_t i = 0; i < p.m; ++i)
-        for (std::int64_t j = 0; j < p.n; ++j)
-          ASSERT_EQ(std::isnan(values[static_cast<std::size_t>(i * p.n + j)]), j == 7) << i << " " << j;
+  for (const Device device : devices()) {
+    for (const float poison : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      for (const int transposes : {0, 1, 2, 3}) {
+        Problem p{50, 40, 60, (transposes & 1) != 0, (transposes & 2) != 0};
+        std::vector<float> b(static_cast<std::size_t>(p.k * p.n), 1.0f);
+        b[static_cast<std::size_t>(p.transpose_b ? 7 * p.k + 11 : 11 * p.n + 7)] = poison;  // op(b)[11, 7]
+        const Tensor out = Tensor::empty({p.m, p.n}, DType::f32, device);
+        matmul({.out = out,
+                .a = Tensor::zeros(p.a_shape(), DType::f32, device),
+                .b = tensor_of(b, p.b_shape(), DType::f32, device),
+                .transpose_a = p.transpose_a,
+                .transpose_b = p.transpose_b});
+        const std::vector<float> values = out.to_vector<float>();
+        for (std::int64_t i = 0; i < p.m; ++i)
+          for (std::int64_t j = 0; j < p.n; ++j)
+            ASSERT_EQ(std::isnan(values[static_cast<std::size_t>(i * p.n + j)]), j == 7) << i << " " << j;
+      }
     }
   }
 }
 
 TEST(Matmul, AccumulatingTwiceIsTwiceOnce) {
-  const Tensor a = random_tensor({65, 40}, 1), b = random_tensor({65, 30}, 2);
-  const Tensor once = Tensor::zeros({40, 30}), twice = Tensor::zeros({40, 30});
-  matmul({.out = once, .a = a, .b = b, .transpose_a = true, .write = Write::accumulate});
-  for (int i = 0; i < 2; ++i) matmul({.out = twice, .a = a, .b = b, .transpose_a = true, .write = Write::accumulate});
-  std::vector<double> expected = to_doubles(once);
-  for (double& value : expected) value *= 2;
-  // The library may start its sum from the old value: then each pass differs by the rounding of a sum of k terms.
-  const Problem p{40, 30, 65, true, false};
-  const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
-  std::vector<double> bounds = bounds_of(p, r, expected);
-  for (double& bound : bounds) bound *= 4;
-  EXPECT_TRUE(within(twice, expected, bounds));
+  for (const Device device : devices()) {
+    const Tensor a = random_tensor({65, 40}, 1, DType::f32, device), b = random_tensor({65, 30}, 2, DType::f32, device);
+    const Tensor once = Tensor::zeros({40, 30}, DType::f32, device),
+                 twice = Tensor::zeros({40, 30}, DType::f32, device);
+    matmul({.out = once, .a = a, .b = b, .transpose_a = true, .write = Write::accumulate});
+    for (int i = 0; i < 2; ++i) matmul({.out = twice, .a = a, .b = b, .transpose_a = true, .write = Write::accumulate});
+    std::vector<double> expected = to_doubles(once);
+    for (double& value : expected) value *= 2;
+    // The library may start its sum from the old value: then each pass differs by the rounding of a sum of k terms.
+    const Problem p{40, 30, 65, true, false};
+    const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
+    std::vector<double> bounds = bounds_of(p, r, expected);
+    for (double& bound : bounds) bound *= 4;
+    EXPECT_TRUE(within(twice, expected, bounds));
+  }
 }
 
 // Shapes with one tile, several, packed operands and several parts of the sum.
@@ -205,63 +237,78 @@ const std::vector<Problem> bit_problems = {{1, 17, 5},     {70, 65, 128, false, 
                                            {30, 50, 9000}, {130, 512, 4200, true},     {97, 1000, 33, false, true}};
 
 TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) {
-  const int before = thread_count();
-  for (const Problem& p : bit_problems) {
-    const Tensor a = random_tensor(p.a_shape(), 1), b = random_tensor(p.b_shape(), 2);
-    std::vector<float> first;
-    for (const int threads : {1, 2, 3}) {
-      set_thread_count(threads);
-      const Tensor out = random_tensor({p.m, p.n}, 3);
-      matmul({.out = out,
-              .a = a,
-              .b = b,
-              .transpose_a = p.transpose_a,
-              .transpose_b = p.transpose_b,
-              .write = Write::accumulate});
-      if (threads == 1) first = out.to_vector<float>();
-      EXPECT_EQ(out.to_vector<float>(), first) << p.m << " " << p.n << " " << p.k << ", threads " << threads;
+  for (const Device device : devices()) {
+    const int before = thread_count();
+    for (const Problem& p : bit_problems) {
+      const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
+                   b = random_tensor(p.b_shape(), 2, DType::f32, device);
+      std::vector<float> first;
+      for (const int threads : {1, 2, 3}) {
+        set_thread_count(threads);
+        const Tensor out = random_tensor({p.m, p.n}, 3, DType::f32, device);
+        matmul({.out = out,
+                .a = a,
+                .b = b,
+                .transpose_a = p.transpose_a,
+                .transpose_b = p.transpose_b,
+                .write = Write::accumulate});
+        if (threads == 1) first = out.to_vector<float>();
+        EXPECT_EQ(out.to_vector<float>(), first) << p.m << " " << p.n << " " << p.k << ", threads " << threads;
+      }
     }
+    set_thread_count(before);
   }
-  set_thread_count(before);
 }
 
 // Contract 12: what a sample's rows become does not depend on the micro-batch that they are in.
 TEST(Matmul, BitsOfARowDoNotDependOnTheOtherRows) {
-  if (std::string_view(ACCRUE_GEMM) != "oneDNN") GTEST_SKIP() << "holds for oneDNN's kernels, not for every BLAS";
-  for (Problem p : bit_problems) {
-    if (p.transpose_a) continue;
-    constexpr std::int64_t all = 301;
-    const Tensor a = random_tensor({all, p.k}, 1), b = random_tensor(p.b_shape(), 2), bias = random_tensor({p.n}, 3);
-    const Tensor whole = Tensor::empty({all, p.n});
-    matmul({.out = whole, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
-    for (const std::int64_t start : {0, 1, 5, 48, 101}) {
-      for (const std::int64_t rows : {1, 2, 3, 7, 24, 32, 64, 97, 200}) {
-        const Tensor part = Tensor::empty({rows, p.n});
-        matmul(
-            {.out = part, .a = a.view({rows, p.k}, start * p.k), .b = b, .transpose_b = p.transpose_b, .bias = bias});
-        ASSERT_EQ(part.to_vector<float>(), whole.view({rows, p.n}, start * p.n).to_vector<float>())
-            << "n " << p.n << " k " << p.k << " rows " << start << " to " << start + rows;
+  for (const Device device : devices()) {
+    if (std::string_view(ACCRUE_GEMM) != "oneDNN") GTEST_SKIP() << "holds for oneDNN's kernels, not for every BLAS";
+    for (Problem p : bit_problems) {
+      if (p.transpose_a) continue;
+      constexpr std::int64_t all = 301;
+      const Tensor a = random_tensor({all, p.k}, 1, DType::f32, device),
+                   b = random_tensor(p.b_shape(), 2, DType::f32, device),
+                   bias = random_tensor({p.n}, 3, DType::f32, device);
+      const Tensor whole = Tensor::empty({all, p.n}, DType::f32, device);
+      matmul({.out = whole, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
+      for (const std::int64_t start : {0, 1, 5, 48, 101}) {
+        for (const std::int64_t rows : {1, 2, 3, 7, 24, 32, 64, 97, 200}) {
+          const Tensor part = Tensor::empty({rows, p.n}, DType::f32, device);
+          matmul(
+              {.out = part, .a = a.view({rows, p.k}, start * p.k), .b = b, .transpose_b = p.transpose_b, .bias = bias});
+          ASSERT_EQ(part.to_vector<float>(), whole.view({rows, p.n}, start * p.n).to_vector<float>())
+              << "n " << p.n << " k " << p.k << " rows " << start << " to " << start + rows;
+        }
       }
     }
   }
 }
 
 TEST(Matmul, ReturnsItsWorkspace) {
-  const Tensor a = random_tensor({300, 50}, 1), b = random_tensor({300, 512}, 2), out = Tensor::zeros({50, 512});
-  Allocator& allocator = Allocator::of(Device::cpu());
-  const std::size_t before = allocator.stats()[Category::workspace].live;
-  allocator.reset_peak();
-  matmul({.out = out, .a = a, .b = b, .transpose_a = true});
-  EXPECT_EQ(allocator.stats()[Category::workspace].live, before);
-  EXPECT_GT(allocator.stats()[Category::workspace].peak, before);
+  for (const Device device : devices()) {
+    const Tensor a = random_tensor({300, 50}, 1, DType::f32, device),
+                 b = random_tensor({300, 512}, 2, DType::f32, device),
+                 out = Tensor::zeros({50, 512}, DType::f32, device);
+    Allocator& allocator = Allocator::of(device);
+    const std::size_t before = allocator.stats()[Category::workspace].live;
+    allocator.reset_peak();
+    matmul({.out = out, .a = a, .b = b, .transpose_a = true});
+    EXPECT_EQ(allocator.stats()[Category::workspace].live, before);
+    EXPECT_GT(allocator.stats()[Category::workspace].peak, before);
+  }
 }
 
 TEST(Matmul, KeepsTheThreadCount) {
-  const int before = thread_count();
-  set_thread_count(3);
-  matmul({.out = Tensor::empty({2, 2}), .a = random_tensor({2, 2}, 1), .b = random_tensor({2, 2}, 2)});
-  EXPECT_EQ(thread_count(), 3);
-  set_thread_count(before);
+  for (const Device device : devices()) {
+    const int before = thread_count();
+    set_thread_count(3);
+    matmul({.out = Tensor::empty({2, 2}, DType::f32, device),
+            .a = random_tensor({2, 2}, 1, DType::f32, device),
+            .b = random_tensor({2, 2}, 2, DType::f32, device)});
+    EXPECT_EQ(thread_count(), 3);
+    set_thread_count(before);
+  }
 }
 
 std::string message_of(const Matmul& op) {
