@@ -17,28 +17,39 @@ void exp_range(const float* x, float* y, std::int64_t n) {
   over_vectors(n, [&](std::int64_t i, auto access) HWY_ATTR { access.store(exp(access.load(x + i)), y + i); });
 }
 
+std::int64_t target_in_use() { return HWY_TARGET; }
+
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+// After simd.h, which limits Highway's targets.
+#include "tests/testing/instruction_sets.h"
+
 namespace accrue::kernels::cpu {
 namespace {
 
 HWY_EXPORT(exp_range);
+HWY_EXPORT(target_in_use);
+
+TEST(InstructionSet, IsTheOneThatTheEnvironmentNamesOrElseTheBest) {
+  const std::int64_t named = testing::instruction_set_of_environment().value();
+  const std::int64_t here = hwy::SupportedTargets() & HWY_TARGETS, best = here & -here;  // the better, the lower a bit
+  const std::int64_t expected = named != 0 ? named : best;
+  EXPECT_EQ(HWY_DYNAMIC_DISPATCH(target_in_use)(), expected);
+  testing::for_each_instruction_set([] {});
+  EXPECT_EQ(HWY_DYNAMIC_DISPATCH(target_in_use)(), expected) << "after a test that goes through all";
+}
 
 // Runs the test once per target, from the best one down.
 class SimdMath : public ::testing::TestWithParam<std::int64_t> {
  protected:
   void SetUp() override {
-    hwy::SetSupportedTargetsForTest(0);
+    testing::use_instruction_sets(0);
     if ((hwy::SupportedTargets() & GetParam()) == 0) GTEST_SKIP() << "not supported by this machine";
-    hwy::SetSupportedTargetsForTest(GetParam());
-    hwy::GetChosenTarget().Update(GetParam());
+    testing::use_instruction_sets(GetParam());
   }
-  void TearDown() override {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
+  void TearDown() override { testing::use_instruction_sets(testing::instruction_set_of_environment().value()); }
 };
 
 std::vector<float> exp_of(const std::vector<float>& x) {
