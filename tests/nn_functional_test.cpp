@@ -266,6 +266,27 @@ TEST(CausalAttention, DropsProbabilitiesInTrainingOnly) {
   }
 }
 
+TEST(Embedding, BackwardMatchesFiniteDifferences) {
+  static const std::vector<std::int32_t> ids = {1, 3, 1, 1, 0, 3};
+  expect_gradients(
+      {.x_shape = {2, 3, 5},
+       .parameter_shapes = {{4, 5}, {3, 5}},
+       .function =
+           [](Tape& t, const Tensor& x, const auto& p) {
+             return add(t, embedding(t, Tensor::from<std::int32_t>(ids, {2, 3}, x.device()), p[0], p[1]), x);
+           },
+       .reference =
+           [](const auto& x, const auto& p) {
+             std::vector<double> y = x;
+             for (std::size_t i = 0; i < y.size(); ++i) {
+               const std::size_t token = i / 5, feature = i % 5;
+               y[i] += p[0][static_cast<std::size_t>(ids[token]) * 5 + feature] + p[1][token % 3 * 5 + feature];
+             }
+             return y;
+           },
+       .terms = 3});
+}
+
 TEST(Embedding, BackwardScattersToTheRowsThatWereRead) {
   for (const Device device : devices()) {
     Parameters parameters({{4, 3}, {2, 3}}, device);
@@ -285,6 +306,23 @@ TEST(Embedding, BackwardScattersToTheRowsThatWereRead) {
               (std::vector<double>{0, 0, 0, 1101, 2202, 3303, 0, 0, 0, 10, 20, 30}));
     EXPECT_EQ(to_doubles(parameters.all[1].grad()), (std::vector<double>{101, 202, 303, 1010, 2020, 3030}));
   }
+}
+
+TEST(Dropout, BackwardMatchesFiniteDifferences) {
+  // The mask is the key's and the place's, so that of ones is that of x.
+  const auto drop = [](Tape& t, const Tensor& x) { return dropout(t, x, 0.25f, 7); };
+  Tape tape;
+  const std::vector<double> mask = to_doubles(drop(tape, tensor_of(std::vector<float>(66, 1.0f), {2, 33})));
+  EXPECT_THAT(mask, AllOf(::testing::Contains(0.0), ::testing::Contains(::testing::DoubleNear(4.0 / 3, 4 * u))));
+  expect_gradients({.x_shape = {2, 33},
+                    .parameter_shapes = {},
+                    .function = [drop](Tape& t, const Tensor& x, const auto&) { return drop(t, x); },
+                    .reference =
+                        [mask](const auto& x, const auto&) {
+                          std::vector<double> y = x;
+                          for (std::size_t i = 0; i < y.size(); ++i) y[i] *= mask[i];
+                          return y;
+                        }});
 }
 
 TEST(Dropout, BackwardUsesTheMaskOfTheForward) {
