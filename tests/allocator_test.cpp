@@ -306,6 +306,7 @@ TEST(Category, HasANameForMessages) {
 }
 
 TEST_F(Allocation, EndsTheProcessThatFreesWhatIsNoBlockInUse) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // fork() alone is unsafe beside the threads of earlier tests
   char* block = take(1000);
   EXPECT_DEATH(allocator.deallocate(block + 64), "is freed on cpu, but is no block in use");
   allocator.deallocate(block);
