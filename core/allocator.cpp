@@ -1,6 +1,8 @@
 #include "core/allocator.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <set>
@@ -169,7 +171,11 @@ void Allocator::deallocate(void* pointer) noexcept {
   const std::lock_guard lock(state_->mutex);
   State& state = *state_;
   auto block = state.blocks.find(static_cast<char*>(pointer));
-  if (block == state.blocks.end() || !block->second.used) return;
+  if (block == state.blocks.end() || !block->second.used) {
+    // Whoever frees what it does not own has corrupted memory or soon will: there is nothing to go on with.
+    fmt::print(stderr, "accrue: Allocator: {} is freed on {}, but is no block in use\n", pointer, device_.to_string());
+    std::abort();
+  }
   block->second.used = false;
   poison(block->first, block->second.bytes);
   state.stats.total.live -= block->second.requested;

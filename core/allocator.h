@@ -58,6 +58,7 @@ class Allocator {
 
   // Uninitialised bytes (NaN patterns in sanitizer builds). Throws Error(memory) naming the need and what is free.
   void* allocate(std::size_t bytes, Category category);
+  // Ends the process with a message if `pointer` is no block in use: freed twice, or of another allocator.
   void deallocate(void* pointer) noexcept;
 
   MemoryStats stats() const;

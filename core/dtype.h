@@ -63,7 +63,8 @@ struct bf16 {
   }
 };
 
-// IEEE binary16. Conversion rounds to nearest, ties to even; beyond 65504 (+ half a step) it becomes infinite.
+// IEEE binary16. Conversion rounds to nearest, ties to even; beyond 65504 (+ half a step) it becomes infinite. Either
+// way a NaN becomes quiet.
 struct f16 {
   std::uint16_t bits = 0;
 

@@ -1,6 +1,9 @@
 #include "core/parameter.h"
 
 #include <algorithm>
+#include <array>
+#include <span>
+#include <tuple>
 #include <utility>
 
 #include "core/rng.h"
@@ -13,48 +16,45 @@ constexpr std::int64_t slice_alignment = Allocator::alignment / sizeof(float);
 std::int64_t padded(std::int64_t count) { return (count + slice_alignment - 1) / slice_alignment * slice_alignment; }
 
 // Element e of parameter p draws from counter {e, 0, p, ~0}: ~0 is a site that no dropout has.
-std::vector<float> initial_values(const Initializer& initializer, std::int64_t count, std::uint64_t seed,
-                                  std::uint32_t index) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  for (std::int64_t i = 0; i < count; ++i) {
-    auto& value = values[static_cast<std::size_t>(i)];
-    switch (initializer.kind) {
-      case Initializer::Kind::zeros:
-        value = 0;
-        break;
-      case Initializer::Kind::ones:
-        value = 1;
-        break;
-      case Initializer::Kind::normal:
-      case Initializer::Kind::uniform: {
-        const Philox4 random =
-            philox4x32({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(i >> 32), index, ~0u}, seed);
-        value = initializer.scale * (initializer.kind == Initializer::Kind::normal ? normal(random[0], random[1])
-                                                                                   : 2 * uniform(random[0]) - 1);
-        break;
-      }
-    }
-  }
-  return values;
+float initial_value(const Initializer& initializer, std::int64_t element, std::uint64_t seed, std::uint32_t index) {
+  using Kind = Initializer::Kind;
+  if (initializer.kind == Kind::zeros) return 0;
+  if (initializer.kind == Kind::ones) return 1;
+  const Philox4 random =
+      philox4x32({static_cast<std::uint32_t>(element), static_cast<std::uint32_t>(element >> 32), index, ~0u}, seed);
+  return initializer.scale *
+         (initializer.kind == Kind::normal ? normal(random[0], random[1]) : 2 * uniform(random[0]) - 1);
 }
 
+// The part of a parameter's slice that goes through the host at once: wherever the slice lies, drawing its values takes
+// no memory that the allocator does not know.
+using Chunk = std::array<float, 4096>;
+
 template <class T>
-void store_as(const Tensor& destination, const std::vector<float>& values) {
-  const std::vector<T> converted(values.begin(), values.end());
-  destination.copy_from_host(std::span<const T>(converted));
+void store_as(const Tensor& destination, std::int64_t start, std::span<const float> values) {
+  std::array<T, std::tuple_size_v<Chunk>> converted;
+  std::transform(values.begin(), values.end(), converted.begin(), [](float value) { return static_cast<T>(value); });
+  const auto count = static_cast<std::int64_t>(values.size());
+  destination.view({count}, start).copy_from_host(std::span<const T>(converted.data(), values.size()));
 }
 
 }  // namespace
 
+Parameter::State& Parameter::state() const {
+  check(defined(),
+        "a parameter is used before its layer is registered with a ParameterStore (nn::initialize does both)");
+  return *state_;
+}
+
 const Tensor& Parameter::value() const {
-  check(state_->value.defined(), "parameter {} is used before ParameterStore::allocate()", state_->name);
+  check(state().value.defined(), "parameter {} is used before ParameterStore::allocate()", name());
   return state_->value;
 }
-const Tensor& Parameter::master() const { return state_->master; }
-const Tensor& Parameter::grad() const { return state_->grad; }
+const Tensor& Parameter::master() const { return state().master; }
+const Tensor& Parameter::grad() const { return state().grad; }
 
 GradSlot Parameter::grad_slot() const {
-  check(state_->grad.defined(), "parameter {} gets a gradient before ParameterStore::allocate()", state_->name);
+  check(state().grad.defined(), "parameter {} gets a gradient before ParameterStore::allocate()", name());
   const bool first = std::exchange(state_->fresh, false);
   return {.tensor = state_->grad, .write = first ? Write::overwrite : Write::accumulate};
 }
@@ -69,6 +69,7 @@ Parameter ParameterStore::add(std::string name, const Shape& shape, Initializer 
   parameter.state_->shape = shape;
   parameter.state_->initializer = initializer;
   parameter.state_->index = static_cast<std::uint32_t>(parameters_.size());
+  by_name_.emplace(parameter.name(), parameters_.size());
   parameters_.push_back(parameter);
   return parameter;
 }
@@ -93,17 +94,22 @@ void ParameterStore::allocate(Device device, std::uint64_t seed, DType compute) 
     state.master = slice(master_, parameter);
     state.value = compute == DType::f32 ? state.master : slice(values_, parameter);
     state.grad = slice(gradients_, parameter);
-    const std::vector<float> values = initial_values(state.initializer, state.shape.numel(), seed, state.index);
-    store_as<float>(state.master, values);
-    if (compute == DType::bf16) store_as<bf16>(state.value, values);
-    if (compute == DType::f16) store_as<f16>(state.value, values);
+    Chunk chunk;
+    const std::int64_t count = state.shape.numel();
+    for (std::int64_t start = 0; start < count; start += std::ssize(chunk)) {
+      const std::span values(chunk.data(), static_cast<std::size_t>(std::min(std::ssize(chunk), count - start)));
+      for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = initial_value(state.initializer, start + static_cast<std::int64_t>(i), seed, state.index);
+      store_as<float>(state.master, start, values);
+      if (compute == DType::bf16) store_as<bf16>(state.value, start, values);
+      if (compute == DType::f16) store_as<f16>(state.value, start, values);
+    }
   }
 }
 
 Parameter ParameterStore::find(std::string_view name) const {
-  const auto found =
-      std::find_if(parameters_.begin(), parameters_.end(), [&](const Parameter& p) { return p.name() == name; });
-  return found == parameters_.end() ? Parameter() : *found;
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? Parameter() : parameters_[found->second];
 }
 
 std::int64_t ParameterStore::parameter_count() const {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "core/grad_slot.h"
@@ -24,24 +25,31 @@ struct Initializer {
   static Initializer uniform(float bound) { return {.kind = Kind::uniform, .scale = bound}; }
 };
 
-// A handle to one named parameter; copies (a tied embedding) are the same parameter.
+// A handle to one named parameter; copies (a tied embedding) are the same parameter. An undefined one throws whatever
+// it is asked: its layer has not been registered.
 class Parameter {
  public:
   Parameter() = default;
   bool defined() const { return state_ != nullptr; }
-  const std::string& name() const { return state_->name; }
-  const Shape& shape() const { return state_->shape; }
+  const std::string& name() const { return state().name; }
+  const Shape& shape() const { return state().shape; }
 
+  // Buffers of the store. value() throws before ParameterStore::allocate(); the others are undefined tensors until
+  // then.
   const Tensor& value() const;   // what forward and backward read, in the compute dtype
   const Tensor& master() const;  // f32, what the optimizer updates; the same tensor as value() when computing in f32
   const Tensor& grad() const;    // f32; its content means nothing while fresh()
   // True until the first contribution after a clear: the gradient then reads as zero, whatever the buffer holds.
-  bool fresh() const { return state_->fresh; }
+  bool fresh() const { return state().fresh; }
   // Weight decay applies to tensors of two or more dimensions.
-  bool decays() const { return state_->shape.rank() >= 2; }
+  bool decays() const { return state().shape.rank() >= 2; }
 
-  // Where to put a contribution: the first one of a window overwrites, the others accumulate (contract 10, 11).
+  // Where to put a contribution: the first one of a window overwrites, the others accumulate (contract 10, 11). Whoever
+  // takes a slot writes it, or calls discard_gradient(); a closure on a tape asks Tape::grad_slot, which does that
+  // where the closure throws. Throws before ParameterStore::allocate().
   GradSlot grad_slot() const;
+  // The gradient is fresh again, whatever was contributed to it in this window.
+  void discard_gradient() const { state().fresh = true; }
 
  private:
   friend class ParameterStore;
@@ -54,6 +62,7 @@ class Parameter {
     bool fresh = true;
     Tensor value, master, grad;
   };
+  State& state() const;
   std::shared_ptr<State> state_;
 };
 
@@ -73,11 +82,13 @@ class ParameterStore {
   ParameterStore(const ParameterStore&) = delete;
   ParameterStore& operator=(const ParameterStore&) = delete;
 
-  // Before allocate(). Names are unique; an empty name or a repeated one throws.
+  // Before allocate(), or it throws. Names are unique; an empty name or a repeated one throws.
   Parameter add(std::string name, const Shape& shape, Initializer initializer);
-  // Makes the buffers and draws the initial values.
+  // Makes the buffers and draws the initial values. Throws Error(memory) where they do not fit.
   void allocate(Device device, std::uint64_t seed, DType compute = DType::f32);
   bool allocated() const { return master_.defined(); }
+  // Numbers the places of a model that draw random numbers (RandomKey's site): 0, 1, 2, …
+  std::uint32_t new_random_site() { return random_sites_++; }
 
   const std::vector<Parameter>& parameters() const { return parameters_; }  // in the order of add()
   Parameter find(std::string_view name) const;                              // undefined if there is none
@@ -88,7 +99,8 @@ class ParameterStore {
   const Tensor& master() const { return master_; }
   const Tensor& gradients() const { return gradients_; }
   std::vector<ParameterGroup> groups() const;
-  // The slice of a flat buffer of the same layout (an optimizer's m or v) that belongs to a parameter.
+  // The slice of a flat buffer of the same layout (an optimizer's m or v) that belongs to a parameter; throws for a
+  // buffer of another size.
   Tensor slice(const Tensor& flat, const Parameter& parameter) const;
   DType compute_dtype() const { return values_.dtype(); }
 
@@ -99,6 +111,8 @@ class ParameterStore {
 
  private:
   std::vector<Parameter> parameters_;
+  std::unordered_map<std::string_view, std::size_t> by_name_;  // the names are the parameters' own
+  std::uint32_t random_sites_ = 0;
   Tensor values_, master_, gradients_;
   std::int64_t decay_count_ = 0, total_count_ = 0;
 };

@@ -14,17 +14,31 @@ Tape Tape::inference() {
 
 void Tape::record(std::string_view name, const Node& output, Backward backward) {
   if (!recording_) return;
+  check(recorded_.insert(output.id).second,
+        "Tape: {} records an output {} that another operation has produced; one that changes nothing records nothing",
+        name, output.shape);
   wanted_.insert(output.id);
   records_.push_back({.name = name, .output = output.id, .backward = std::move(backward)});
 }
 
 bool Tape::needs_grad(const Node& x) const { return wanted_.contains(x.id); }
 
-void Tape::require_grad(const Node& x) { wanted_.insert(x.id); }
+void Tape::require_grad(const Node& x) {
+  wanted_.insert(x.id);
+  required_.insert(x.id);
+}
+
+void Tape::check_not_cut_off(const Node& x) const {
+  check(!wanted_.contains(x.base_id),
+        "Tape: the gradient of a view {} would not reach the tensor that it is a view of; use nn::reshape", x.shape);
+}
 
 GradSlot Tape::grad_slot(const Node& x) {
   if (const auto outer = delegated_.find(x.id); outer != delegated_.end()) return outer->second->grad_slot(x);
-  if (!needs_grad(x)) return {};
+  if (!needs_grad(x)) {
+    check_not_cut_off(x);
+    return {};
+  }
   Tensor& gradient = grads_[x.id];
   if (!gradient.defined()) {
     gradient = Tensor::empty(x.shape, x.dtype, x.device);
@@ -35,11 +49,17 @@ GradSlot Tape::grad_slot(const Node& x) {
   return {.tensor = gradient, .write = Write::accumulate};
 }
 
+GradSlot Tape::grad_slot(const Parameter& parameter) {
+  const GradSlot slot = parameter.grad_slot();
+  if (slot.write == Write::overwrite) first_touched_.push_back(parameter);
+  return slot;
+}
+
 void Tape::contribute(const Node& x, const Tensor& gradient,
                       const std::function<void(const GradSlot&, const Tensor&)>& add) {
   if (const auto outer = delegated_.find(x.id); outer != delegated_.end())
     return outer->second->contribute(x, gradient, add);
-  if (!needs_grad(x)) return;
+  if (!needs_grad(x)) return check_not_cut_off(x);
   check(gradient.shape() == x.shape, "Tape: a gradient of shape {} for a tensor of shape {}", gradient.shape(),
         x.shape);
   if (Tensor& mine = grads_[x.id]; !mine.defined()) {
@@ -61,7 +81,7 @@ Tensor Tape::grad(const Node& y) const {
 
 Tensor Tape::take_grad(const Node& y) {
   Tensor gradient = grad(y);
-  grads_.erase(y.id);
+  if (!required_.contains(y.id)) grads_.erase(y.id);
   return gradient;
 }
 
@@ -74,9 +94,19 @@ void Tape::delegate_grad(const Node& x, Tape& outer) {
 void Tape::backward(const Node& loss) {
   check(recording_, "Tape: an inference tape has nothing to unwind");
   root_ = loss.id;
-  check(wanted_.contains(root_),
+  check(recorded_.contains(root_),
         "Tape: backward() needs the output of a recorded loss, but this tensor is not on the tape");
   backward();
+}
+
+void Tape::unwind(const Record& record) {
+  first_touched_.clear();
+  try {
+    record.backward(*this);
+  } catch (...) {
+    for (const Parameter& parameter : first_touched_) parameter.discard_gradient();
+    throw;
+  }
 }
 
 void Tape::backward() {
@@ -85,11 +115,13 @@ void Tape::backward() {
     records_.pop_back();
     const auto gradient = grads_.find(record.output);
     const bool reached = record.output == root_ || (gradient != grads_.end() && gradient->second.defined());
-    if (reached) record.backward(*this);
+    if (reached) unwind(record);
     // Nothing recorded earlier can consume this output, so its gradient has been read for the last time.
-    grads_.erase(record.output);
+    if (!required_.contains(record.output)) grads_.erase(record.output);
   }
-  grads_.clear();
+  std::erase_if(grads_, [&](const auto& gradient) { return !required_.contains(gradient.first); });
+  first_touched_.clear();
+  recorded_.clear();
   wanted_.clear();
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/grad_slot.h"
+#include "core/parameter.h"
 #include "core/rng.h"
 #include "core/tensor.h"
 
@@ -27,20 +28,21 @@ struct MicroBatchContext {
 // pass.
 struct Node {
   std::uint64_t id = 0;
+  std::uint64_t base_id = 0;  // of the tensor that it is a view of
   Shape shape;
   DType dtype = DType::f32;
   Device device;
 
   Node() = default;
   Node(const Tensor& tensor)  // NOLINT(google-explicit-constructor): every tensor is a node
-      : id(tensor.id()), shape(tensor.shape()), dtype(tensor.dtype()) {
+      : id(tensor.id()), base_id(tensor.base_id()), shape(tensor.shape()), dtype(tensor.dtype()) {
     if (tensor.defined()) device = tensor.device();
   }
 };
 
 // Operations record themselves while the forward pass runs; backward() unwinds them. The tape owns the gradients of
 // activations: each is allocated at its first use, released once the operation that produced its tensor has been
-// unwound, and so are the tensors which that operation's closure saved.
+// unwound, and so are the tensors which that operation's closure saved. Wrong uses throw Error(internal).
 class Tape {
  public:
   using Backward = std::function<void(Tape&)>;
@@ -55,31 +57,40 @@ class Tape {
   bool recording() const { return recording_; }
   void stop_recording() { recording_ = false; }
 
-  // `output`'s gradient is what `backward` reads (grad(output)); if nobody wrote it, `backward` is skipped.
+  // `output`'s gradient is what `backward` reads (grad(output)); if nobody wrote it, `backward` is skipped. An
+  // operation that returns its operand as it is records nothing: a tensor has one producer, and a second record throws.
   void record(std::string_view name, const Node& output, Backward backward);
   // Whether a gradient with respect to x is wanted: x came out of a recorded operation, or was declared by
   // require_grad.
   bool needs_grad(const Node& x) const;
+  // Asks for x's gradient (x is a model's input, say), which grad(x) gives from backward() on, as long as the tape
+  // lives.
   void require_grad(const Node& x);
 
   // Where to put a contribution to x's gradient; a slot with no tensor if none is wanted. The first contribution
   // overwrites, later ones accumulate; a buffer that others share is copied before it is accumulated into. Use a slot
   // before asking for the next one: if both are of the same tensor, the second contribution must find the first
-  // written.
+  // written. Throws if x is a view of a tensor whose gradient is wanted: the contribution would be lost.
   GradSlot grad_slot(const Node& x);
+  // The same for a parameter's gradient. If the closure that asks throws before it has written the first contribution,
+  // the parameter is fresh again, so that what is in its buffer is never added to.
+  GradSlot grad_slot(const Parameter& parameter);
   // Offers a finished tensor as a contribution to x's gradient: taken over without a copy when it is the first one.
-  // Otherwise it is added by `add(slot, gradient)`.
+  // Otherwise it is added by `add(slot, gradient)`. Throws as grad_slot() does, or if the shapes differ.
   void contribute(const Node& x, const Tensor& gradient,
                   const std::function<void(const GradSlot&, const Tensor&)>& add);
   bool has_grad(const Node& y) const;
   // The gradient of y; throws if there is none.
   Tensor grad(const Node& y) const;
-  // The same, and the tape forgets it: a closure that is its only owner may then work in place.
+  // The same, and the tape forgets it unless it was asked for by require_grad: a closure that is its only owner
+  // (Tensor::shares_storage) may then work in place.
   Tensor take_grad(const Node& y);
   // Declares gradients of x to be those of `outer`: recomputation unwinds a tape of its own into the surrounding one.
   void delegate_grad(const Node& x, Tape& outer);
 
-  // Marks `loss` (the output of a loss operation) as the root and unwinds everything. A tape unwinds once.
+  // Marks `loss` (the output of a loss operation) as the root and unwinds everything. A tape unwinds once. Throws if
+  // nothing recorded on this tape has produced the loss. What a closure throws comes through; the gradients of the
+  // parameters then lack contributions, and the window has to start again (ParameterStore::clear_gradients).
   void backward(const Node& loss);
   // Unwinds with the gradients that contribute() has seeded.
   void backward();
@@ -90,11 +101,15 @@ class Tape {
     std::uint64_t output;
     Backward backward;
   };
+  void check_not_cut_off(const Node& x) const;
+  void unwind(const Record& record);
+
   bool recording_ = true;
   MicroBatchContext context_;
   std::vector<Record> records_;
-  std::unordered_set<std::uint64_t> wanted_;
+  std::unordered_set<std::uint64_t> recorded_, required_, wanted_;  // wanted: the other two, and what is delegated
   std::unordered_map<std::uint64_t, Tensor> grads_;
+  std::vector<Parameter> first_touched_;  // by the closure that runs
   std::unordered_map<std::uint64_t, Tape*> delegated_;
   std::uint64_t root_ = 0;
 };

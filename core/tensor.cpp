@@ -43,6 +43,7 @@ Tensor Tensor::view(const Shape& shape, std::int64_t offset) const {
   result.shape_ = shape;
   result.offset_ += static_cast<std::size_t>(offset) * size_of(dtype_);
   result.id_ = next_id();
+  if (result.base_id_ == 0) result.base_id_ = id_;
   return result;
 }
 

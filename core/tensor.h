@@ -35,6 +35,8 @@ class Storage {
 
 // A handle: copying it shares the bytes and the node id. Every newly made tensor, and every view, gets an id of its
 // own; the tape keys gradients by it (a view at offset 0 has its base's pointer, so pointers cannot be keys).
+// Errors are Error(internal) for a wrong use, Error(memory) where memory is allocated and Error(no_device) for a device
+// that this build does not have.
 class Tensor {
  public:
   Tensor() = default;  // undefined: "no tensor here"
@@ -57,33 +59,36 @@ class Tensor {
   std::int64_t numel() const { return shape_.numel(); }
   std::size_t bytes() const { return static_cast<std::size_t>(numel()) * size_of(dtype_); }
   std::uint64_t id() const { return id_; }
+  // The id of the tensor that this is a view of, or a view of a view; 0 if it is none.
+  std::uint64_t base_id() const { return base_id_; }
 
   // The elements as T; throws unless T is this tensor's dtype. Host code may dereference it on the CPU only.
   template <class T>
   T* data() const;
   std::byte* raw() const { return storage_->data() + offset_; }
 
-  // A view of numel(shape) elements from element `offset` on: shares the bytes, has its own id.
+  // A view of numel(shape) elements from element `offset` on: shares the bytes, has its own id. Throws if it does not
+  // fit. No tape records it: gradients of the view do not reach its base. In a model use nn::reshape, which does.
   Tensor view(const Shape& shape, std::int64_t offset = 0) const;
   // Whether other handles keep the same bytes alive.
   bool shares_storage() const { return storage_.use_count() > 1; }
   Tensor clone(Category category = Category::activations) const;
 
   void fill_zero() const;
-  void copy_from(const Tensor& source) const;  // same shape, dtype and device
+  void copy_from(const Tensor& source) const;  // throws unless shape, dtype and device are the same
   template <class T>
   void copy_from_host(std::span<const T> values) const;
   template <class T>
   std::vector<T> to_vector() const;
   template <class T>
-  T item() const;  // the only element
+  T item() const;  // the only element; throws if there are more or none
 
  private:
   std::shared_ptr<Storage> storage_;
   std::size_t offset_ = 0;  // bytes
   Shape shape_;
   DType dtype_ = DType::f32;
-  std::uint64_t id_ = 0;
+  std::uint64_t id_ = 0, base_id_ = 0;
 };
 
 Tensor empty_like(const Tensor& tensor);

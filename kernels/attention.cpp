@@ -26,12 +26,6 @@ void check_operands(std::string_view name, const Arguments& op) {
         "{}: dropout needs heads * T * T of at most 2^34, but heads is {} and qkv is {}", name, op.heads, shape);
 }
 
-void require_disjoint(std::string_view name, const Operand& written, const Operand& read) {
-  const std::byte *w = written.tensor.raw(), *r = read.tensor.raw();
-  check(w + written.tensor.bytes() <= r || r + read.tensor.bytes() <= w,
-        "{}: {} must not share memory with {}, but does", name, written.name, read.name);
-}
-
 }  // namespace
 
 void attention_forward(const AttentionForward& op) {
@@ -39,7 +33,8 @@ void attention_forward(const AttentionForward& op) {
   require_defined(name, {{"qkv", op.qkv}, {"y", op.y}, {"logsumexp", op.logsumexp}});
   require_same_device(name, {{"qkv", op.qkv}, {"y", op.y}, {"logsumexp", op.logsumexp}});
   check_operands(name, op);
-  require_disjoint(name, {"y", op.y}, {"qkv", op.qkv});
+  require_disjoint(name, {"y", op.y}, {{"qkv", op.qkv}, {"logsumexp", op.logsumexp}});
+  require_disjoint(name, {"logsumexp", op.logsumexp}, {{"qkv", op.qkv}});
   run_on(op.qkv, op, cpu::attention_forward);
 }
 
@@ -53,8 +48,7 @@ void attention_backward(const AttentionBackward& op) {
   require_shape(name, {"dqkv", op.dqkv}, op.qkv.shape(), "like qkv");
   require_dtype(name, {"dy", op.dy}, op.qkv.dtype());
   require_dtype(name, {"dqkv", op.dqkv}, op.qkv.dtype());
-  for (const Operand& read : {Operand{"qkv", op.qkv}, Operand{"y", op.y}, Operand{"dy", op.dy}})
-    require_disjoint(name, {"dqkv", op.dqkv}, read);
+  require_disjoint(name, {"dqkv", op.dqkv}, {{"qkv", op.qkv}, {"y", op.y}, {"dy", op.dy}, {"logsumexp", op.logsumexp}});
   run_on(op.qkv, op, cpu::attention_backward);
 }
 

@@ -27,7 +27,7 @@ struct AttentionForward {
 
 // dqkv = gradient of qkv given dy; the probabilities are computed again from qkv and logsumexp. dqkv is written whole
 // (not accumulated): qkv is the output of one linear layer and nothing else reads it. 10*B*T^2*C FLOP / 2 for the
-// causal half | bytes: 9*B*T*C*sizeof(T) | deterministic
+// causal half | bytes: 9*B*T*C*sizeof(T) | deterministic. On the CPU a head is one thread's: at most B*heads threads.
 struct AttentionBackward {
   Tensor dqkv;
   Tensor dy;

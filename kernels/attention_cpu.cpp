@@ -100,13 +100,14 @@ void fill_keep(const AttentionProblem& problem, const Head& head, const Strip& s
   const Floats p = hn::Set(d, problem.dropout_p), kept = hn::Set(d, 1.0f / (1.0f - problem.dropout_p));
   const Words sample = hn::Set(du, problem.key.first_sample + static_cast<std::uint32_t>(head.sample));
   const Words row_quads = hn::Set(du, static_cast<std::uint32_t>(quads));
+  const PhiloxKeys keys(problem.key.seed);
   for (std::int64_t key = 0; key < strip.keys; key += 4)
     for (std::int64_t side = 0; side < 2; ++side) {
       const std::int64_t query = strip.first_query + side * n;
       const std::int64_t quad = (head.head * problem.tokens + query) * quads + (strip.first_key + key) / 4;
       Words word[4] = {hn::Add(hn::Mul(hn::Iota(du, 0), row_quads), hn::Set(du, static_cast<std::uint32_t>(quad))),
                        sample, hn::Set(du, problem.key.window), hn::Set(du, problem.site)};
-      philox4x32(word, problem.key.seed);
+      philox4x32(word, keys);
       for (int i = 0; i < 4; ++i)
         hn::Store(hn::IfThenElseZero(hn::Ge(uniform(word[i]), p), kept), d, keep + (key + i) * 2 * n + side * n);
     }
@@ -432,10 +433,10 @@ void run_pieces(const Work& work, Device device, Run&& run) {
   if (pieces == 0 || work.problem.head_size == 0) return;
   Carver counter;
   const Memory counted(counter, work.problem);
-  const std::int64_t floats = counter.taken(), threads = std::min<std::int64_t>(pieces, omp_get_max_threads());
-  const Tensor memory = Tensor::empty({threads, floats}, DType::f32, device, Category::workspace);
-  parallel_for(pieces, 1, [&](std::int64_t first, std::int64_t last) {
-    run(work, first, last, memory.data<float>() + omp_get_thread_num() * floats);
+  const std::int64_t floats = counter.taken();
+  const Tensor memory = Tensor::empty({slot_count(pieces, 1), floats}, DType::f32, device, Category::workspace);
+  parallel_slots(pieces, 1, [&](std::int64_t slot, std::int64_t first, std::int64_t last) {
+    run(work, first, last, memory.data<float>() + slot * floats);
   });
 }
 

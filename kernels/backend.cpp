@@ -45,7 +45,7 @@ void require_disjoint(std::string_view op, const Operand& written, std::initiali
   for (const Operand& other : others) {
     if (!other.tensor.defined()) continue;
     const std::byte* start = other.tensor.raw();
-    check(start + other.tensor.bytes() <= first || last <= start, "{}: {} must not share bytes with {}", op,
+    check(start + other.tensor.bytes() <= first || last <= start, "{}: {} must not share memory with {}, but does", op,
           written.name, other.name);
   }
 }

@@ -28,6 +28,7 @@ void bias_backward(const BiasBackward& op) {
   require_shape(name, {"dbias", op.dbias.tensor}, {op.dy.shape().last()},
                 fmt::format("to match the last axis of dy {}", op.dy.shape()));
   require_dtype(name, {"dbias", op.dbias.tensor}, DType::f32);
+  require_disjoint(name, {"dbias", op.dbias.tensor}, {{"dy", op.dy}});
   run_on(op.dy, op, cpu::bias_backward);
 }
 

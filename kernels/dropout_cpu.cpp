@@ -27,53 +27,27 @@ struct DropoutPiece {
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/dropout_cpu.cpp"
 #include "kernels/cpu/simd.h"
+// After simd.h, which knows the targets.
+#include "kernels/cpu/philox-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace accrue::kernels::cpu::HWY_NAMESPACE {
 
-using U64 = hn::ScalableTag<std::uint64_t>;
-using Words = hn::Vec<U64>;
-
-// Philox4x32-10 (core/rng.h) of one counter per 64-bit lane. A word occupies the lower half of its lane; the upper half
-// may hold anything, as the multiplication of lower halves ignores it and the exclusive ors keep the halves apart.
-struct Philox {
-  Words c0, c1, c2, c3;
-
-  HWY_INLINE void round(Words k0, Words k1) {
-    const hn::ScalableTag<std::uint32_t> du32;
-    const Words p0 = hn::MulEven(hn::BitCast(du32, c0), hn::Set(du32, 0xD2511F53u));
-    const Words p1 = hn::MulEven(hn::BitCast(du32, c2), hn::Set(du32, 0xCD9E8D57u));
-    c0 = hn::Xor(hn::ShiftRight<32>(p1), hn::Xor(c1, k0));
-    c1 = p1;
-    c2 = hn::Xor(hn::ShiftRight<32>(p0), hn::Xor(c3, k1));
-    c3 = p0;
-  }
-};
-
 // The words of `quads` counters from piece.first_quad + offset on, in the order of the elements: words holds 4 * quads.
-// Two vectors of counters at a time, so that the rounds of one fill the waits of the other.
 HWY_INLINE void draw_words(const DropoutPiece& piece, std::uint32_t offset, std::int64_t quads, std::uint64_t* words) {
   const U64 d;
   const auto per_vector = static_cast<std::int64_t>(hn::Lanes(d));
-  const Words low = hn::Set(d, 0xffffffffu);
-  Words keys[10][2];
-  auto k0 = static_cast<std::uint32_t>(piece.seed), k1 = static_cast<std::uint32_t>(piece.seed >> 32);
-  for (auto& key : keys) {
-    key[0] = hn::Set(d, k0), key[1] = hn::Set(d, k1);
-    k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
-  }
+  const WideWords low = hn::Set(d, 0xffffffffu);
+  const PhiloxKeys keys(piece.seed);
   for (std::int64_t quad = 0; quad < quads; quad += 2 * per_vector) {
     // In 64 bits: what exceeds the lower half is ignored, as the 32-bit counter wraps around.
     const std::uint64_t first = std::uint64_t{piece.first_quad} + offset + static_cast<std::uint64_t>(quad);
     Philox a{hn::Iota(d, first), hn::Set(d, piece.sample), hn::Set(d, piece.window), hn::Set(d, piece.site)}, b = a;
     b.c0 = hn::Add(b.c0, hn::Set(d, static_cast<std::uint64_t>(per_vector)));
-    for (const auto& key : keys) {
-      a.round(key[0], key[1]);
-      b.round(key[0], key[1]);
-    }
+    philox4x32(a, b, keys);
     const auto store = [&](const Philox& p, std::uint64_t* to) HWY_ATTR {
-      const Words first_pair = hn::Or(hn::And(p.c0, low), hn::ShiftLeft<32>(p.c1));
-      const Words second_pair = hn::Or(hn::And(p.c2, low), hn::ShiftLeft<32>(p.c3));
+      const WideWords first_pair = hn::Or(hn::And(p.c0, low), hn::ShiftLeft<32>(p.c1));
+      const WideWords second_pair = hn::Or(hn::And(p.c2, low), hn::ShiftLeft<32>(p.c3));
       hn::StoreInterleaved2(first_pair, second_pair, d, to);
     };
     store(a, words + 2 * quad);

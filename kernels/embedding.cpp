@@ -1,5 +1,6 @@
 #include "kernels/embedding.h"
 
+#include <limits>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -12,6 +13,8 @@ void require_ids(std::string_view name, const Tensor& ids) {
   require_dtype(name, {"ids", ids}, DType::i32);
   check(ids.shape().rank() >= 1 && ids.shape().rank() < Shape::max_rank,
         "{}: ids must have 1 to {} axes, but has shape {}", name, Shape::max_rank - 1, ids.shape());
+  check(ids.numel() <= std::numeric_limits<std::int32_t>::max(),
+        "{}: ids must have at most 2^31 - 1 elements, but is {}", name, ids.shape());
 }
 
 // [V, C] of a table with V >= rows (0: any V) and C = cols.
@@ -72,6 +75,8 @@ void embedding_backward(const EmbeddingBackward& op) {
     require_dtype(name, dpositions, DType::f32);
     require_table(name, dpositions, op.ids.shape().last(), cols, reason);
   }
+  require_disjoint(name, dtable, {dpositions, dy, ids});
+  require_disjoint(name, dpositions, {dy, ids});
   run_on(op.dy, op, cpu::embedding_backward);
 }
 

@@ -6,7 +6,7 @@
 namespace accrue::kernels {
 
 // y[i, :] = table[ids[i], :] (+ positions[i % T, :] where T = ids.shape().last()).
-// ids i32 [..., T]; table [V, C]; positions [>= T, C] or undefined; y [..., T, C].
+// ids i32 [..., T], at most 2^31 - 1 of them; table [V, C]; positions [>= T, C] or undefined; y [..., T, C].
 // An id outside [0, V) throws Error(bad_data) naming the id and its place.
 // bytes: ids + 2*n*C*sizeof(T) | memory-bound | deterministic
 struct EmbeddingForward {

@@ -64,6 +64,9 @@ void layernorm_backward(const LayerNormBackward& op) {
   }
   if (op.dgamma) require_column_parameter(name, dgamma, op.x, DType::f32);
   if (op.dbeta) require_column_parameter(name, dbeta, op.x, DType::f32);
+  require_disjoint(name, dx, {gamma, mean, rstd});
+  require_disjoint(name, dgamma, {dx, dbeta, dy, x, gamma, mean, rstd});
+  require_disjoint(name, dbeta, {dx, dy, x, gamma, mean, rstd});
   run_on(op.x, op, cpu::layernorm_backward);
 }
 

@@ -209,11 +209,10 @@ void run_batch(const Problem& first, std::int64_t batch) {
   const std::int64_t scratch_floats = round_up(plan.a_floats + plan.b_floats + plan.c_floats, 16);
   Tensor scratch;
   if (scratch_floats != 0)
-    scratch = Tensor::empty({std::min<std::int64_t>(omp_get_max_threads(), batch * tiles), scratch_floats}, DType::f32,
-                            Device::cpu(), Category::workspace);
-  parallel_for(batch * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
-    TileWorker worker(plan,
-                      scratch.defined() ? scratch.data<float>() + omp_get_thread_num() * scratch_floats : nullptr);
+    scratch =
+        Tensor::empty({slot_count(batch * tiles, 1), scratch_floats}, DType::f32, Device::cpu(), Category::workspace);
+  parallel_slots(batch * tiles, 1, [&](std::int64_t slot, std::int64_t begin, std::int64_t end) {
+    TileWorker worker(plan, scratch.defined() ? scratch.data<float>() + slot * scratch_floats : nullptr);
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t tile = i % tiles;
       // Neighbours share the operand that is dearer to fetch: the packed rows of a, else the columns of b.

@@ -3,7 +3,8 @@
 
 namespace accrue::kernels {
 
-// Applies to the calling thread and whatever it starts; at least 1.
+// The number of threads of the kernels that the calling thread calls from here on; other threads keep their own number
+// (as many as the machine has cores, unless OMP_NUM_THREADS says otherwise). Throws Error(internal) for less than 1.
 void set_thread_count(int threads);
 int thread_count();
 

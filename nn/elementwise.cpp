@@ -1,4 +1,4 @@
-// Activations, dropout and the residual sum.
+// Activations, dropout, the residual sum and the change of shape.
 #include "kernels/add.h"
 #include "kernels/dropout.h"
 #include "kernels/grad_accumulate.h"
@@ -42,6 +42,15 @@ Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
     const Tensor dy = t.take_grad(y_node);
     t.contribute(a_node, dy, add_gradient);
     t.contribute(b_node, dy, add_gradient);
+  });
+  return y;
+}
+
+Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape) {
+  check(x.numel() == shape.numel(), "reshape: shape {} must have the {} elements of x {}", shape, x.numel(), x.shape());
+  const Tensor y = x.view(shape);
+  tape.record("reshape", y, [y_node = Node(y), x_node = Node(x)](Tape& t) {
+    t.contribute(x_node, t.take_grad(y_node).view(x_node.shape), add_gradient);
   });
   return y;
 }

@@ -21,8 +21,8 @@ Tensor embedding(Tape& tape, const Tensor& ids, const Parameter& table, const Pa
   kernels::embedding_forward(
       {.y = y, .ids = ids, .table = table.value(), .positions = positions.defined() ? positions.value() : Tensor()});
   tape.record("embedding", y, [y_node = Node(y), ids, table, positions](Tape& t) {
-    kernels::embedding_backward({.dtable = table.grad_slot(),
-                                 .dpositions = positions.defined() ? positions.grad_slot() : GradSlot(),
+    kernels::embedding_backward({.dtable = t.grad_slot(table),
+                                 .dpositions = positions.defined() ? t.grad_slot(positions) : GradSlot(),
                                  .dy = t.grad(y_node),
                                  .ids = ids});
   });

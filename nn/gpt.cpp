@@ -129,10 +129,4 @@ Tensor Gpt::next_logits(const Tensor& ids) const {
   return linear(tape, last, token_table_, {}, WeightLayout::out_in).view({config_.vocabulary});
 }
 
-double Gpt::training_flops_per_token() const {
-  const auto width = static_cast<double>(config_.width), layers = static_cast<double>(config_.layers);
-  const double matrices = layers * 12 * width * width + static_cast<double>(config_.vocabulary) * width;
-  return 6 * matrices + 6 * layers * width * static_cast<double>(config_.context);
-}
-
 }  // namespace accrue::nn

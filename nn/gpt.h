@@ -28,8 +28,10 @@ struct GptConfig {
   std::int64_t layers = 4;
   int heads = 4;
   std::int64_t width = 128;
-  float dropout = 0;       // on the embeddings, the attention probabilities and both residual branches
-  bool recompute = false;  // keep only each block's input; compute its inside again in the backward pass
+  float dropout = 0;  // on the embeddings, the attention probabilities and both residual branches
+  // Keep only each block's input; compute its inside again in the backward pass. The tape then refers to the Gpt's
+  // blocks: the Gpt must live until the tape has unwound.
+  bool recompute = false;
 
   // Throws Error(usage) naming the option unless all are possible together.
   void validate() const;
@@ -62,8 +64,6 @@ class Gpt final : public Module {
   Loss loss(Tape& tape, const Tensor& ids, const Tensor& targets) const;
   // Logits [vocabulary] that follow the last of ids i32 [1, T]; for sampling.
   Tensor next_logits(const Tensor& ids) const;
-  // FLOP of one training token, forward and backward: 6 per weight of a matrix plus the causal half of attention.
-  double training_flops_per_token() const;
 
  private:
   Tensor hidden(Tape& tape, const Tensor& ids) const;  // [B, T, width] after the last norm

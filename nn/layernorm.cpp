@@ -12,8 +12,8 @@ Tensor layernorm(Tape& tape, const Tensor& x, const Parameter& gamma, const Para
       {.y = y, .mean = mean, .rstd = rstd, .x = x, .gamma = gamma.value(), .beta = beta.value(), .eps = eps});
   tape.record("layernorm", y, [y_node = Node(y), x, mean, rstd, gamma, beta](Tape& t) {
     kernels::layernorm_backward({.dx = t.grad_slot(x),
-                                 .dgamma = gamma.grad_slot(),
-                                 .dbeta = beta.grad_slot(),
+                                 .dgamma = t.grad_slot(gamma),
+                                 .dbeta = t.grad_slot(beta),
                                  .dy = t.grad(y_node),
                                  .x = x,
                                  .gamma = gamma.value(),

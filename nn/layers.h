@@ -43,6 +43,7 @@ class Embedding final : public Module {
   Parameter table_;
 };
 
+// y [..., width] from x [..., width], normalised over the last axis; gamma starts at one, beta at zero.
 class LayerNorm final : public Module {
  public:
   explicit LayerNorm(std::int64_t width, float eps = 1e-5f) : width_(width), eps_(eps) {}
@@ -55,19 +56,21 @@ class LayerNorm final : public Module {
   Parameter gamma_, beta_;
 };
 
+// x of any shape; y of the same.
 class Gelu final : public Module {
  public:
   void register_into(Registry) override {}
   Tensor forward(Tape& tape, const Tensor& x) const override { return gelu(tape, x); }
 };
 
+// x of any shape; y of the same.
 class Relu final : public Module {
  public:
   void register_into(Registry) override {}
   Tensor forward(Tape& tape, const Tensor& x) const override { return relu(tape, x); }
 };
 
-// Zeroes elements with probability p in training and divides the others by 1 - p. 0 <= p < 1.
+// Zeroes elements of x (of any shape) with probability p in training and divides the others by 1 - p. 0 <= p < 1.
 class Dropout final : public Module {
  public:
   explicit Dropout(float p);

@@ -12,8 +12,8 @@ void linear_backward(Tape& tape, const Node& y, const Tensor& x, const Parameter
                      WeightLayout layout) {
   const bool out_in = layout == WeightLayout::out_in;
   const Tensor dy = tape.grad(y);
-  if (bias.defined()) kernels::bias_backward({.dbias = bias.grad_slot(), .dy = dy});
-  const GradSlot dw = weight.grad_slot();
+  if (bias.defined()) kernels::bias_backward({.dbias = tape.grad_slot(bias), .dy = dy});
+  const GradSlot dw = tape.grad_slot(weight);
   kernels::matmul({.out = dw.tensor,
                    .a = as_matrix(out_in ? dy : x),
                    .b = as_matrix(out_in ? x : dy),

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,27 +13,27 @@ namespace accrue::nn {
 
 class Module;
 
-// Where a module registers: the store, a name prefix ("h.0.attn.") and the counter that tells dropouts apart.
+// Where a module registers: the store and a name prefix ("h.0.attn.").
 class Registry {
  public:
-  explicit Registry(ParameterStore& store) : store_(&store), next_site_(std::make_shared<std::uint32_t>(0)) {}
+  explicit Registry(ParameterStore& store) : store_(&store) {}
 
   Parameter parameter(std::string_view name, const Shape& shape, Initializer initializer) {
     return store_->add(prefix_ + std::string(name), shape, initializer);
   }
   void module(std::string_view name, Module& child);
-  std::uint32_t dropout_site() { return (*next_site_)++; }
+  // Tells the dropouts of a store's models apart.
+  std::uint32_t dropout_site() { return store_->new_random_site(); }
 
  private:
   ParameterStore* store_;
   std::string prefix_;
-  std::shared_ptr<std::uint32_t> next_site_;
 };
 
 class Module {
  public:
   virtual ~Module() = default;
-  // Called once, before the first forward.
+  // Called once, before the first forward, which throws otherwise.
   virtual void register_into(Registry registry) = 0;
   virtual Tensor forward(Tape& tape, const Tensor& x) const = 0;
 };

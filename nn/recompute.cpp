@@ -19,10 +19,12 @@ Tensor recompute(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, 
   if (!tape.recording()) return function(tape, x);
   Tape forward_only = unrecorded(tape.context());
   Tensor y = function(forward_only, x);
+  if (y.id() == x.id()) return y;  // dropout in evaluation, an empty sequence: its gradient is x's own
   tape.record("recompute", y, [y_node = Node(y), x, function](Tape& outer) {
     Tape inner(outer.context());
     inner.delegate_grad(x, outer);
     const Tensor again = function(inner, x);
+    check(inner.needs_grad(again), "recompute: what the function returns must come out of a recorded operation");
     inner.contribute(again, outer.take_grad(y_node), add_gradient);
     inner.backward();
   });

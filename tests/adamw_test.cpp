@@ -177,7 +177,7 @@ TEST(AdamW, RefusesWrongOperandsByName) {
   EXPECT_EQ(message([&](AdamW& op) { op.compute = three; }),
             "adamw: compute must have shape [4] like master, but has [3]");
   EXPECT_EQ(message([&](AdamW& op) { op.compute = state; }), "adamw: compute must be f32, f16 or bf16, but is u8");
-  EXPECT_EQ(message([](AdamW& op) { op.v = op.m; }), "adamw: m must not share bytes with v");
+  EXPECT_EQ(message([](AdamW& op) { op.v = op.m; }), "adamw: m must not share memory with v, but does");
   EXPECT_EQ(message([](AdamW& op) { op.beta1 = 1; }), "adamw: beta1 must be in [0, 1), but is 1");
   EXPECT_EQ(message([](AdamW& op) { op.beta2 = -0.5; }), "adamw: beta2 must be in [0, 1), but is -0.5");
 }

@@ -305,6 +305,14 @@ TEST(Category, HasANameForMessages) {
   EXPECT_EQ(name_of(Category::data), "data");
 }
 
+TEST_F(Allocation, EndsTheProcessThatFreesWhatIsNoBlockInUse) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // fork() alone is unsafe beside the threads of earlier tests
+  char* block = take(1000);
+  EXPECT_DEATH(allocator.deallocate(block + 64), "is freed on cpu, but is no block in use");
+  allocator.deallocate(block);
+  EXPECT_DEATH(allocator.deallocate(block), "is freed on cpu, but is no block in use");
+}
+
 #if defined(__SANITIZE_ADDRESS__)
 TEST_F(Allocation, HoldsNaNsInSanitizerBuilds) {
   char* block = take(64);

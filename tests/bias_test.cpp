@@ -170,6 +170,8 @@ TEST(Bias, BackwardNamesTheOperandThatDoesNotFit) {
             "bias_backward: dy must be f32, f16 or bf16, but is u8");
   EXPECT_EQ(error_message([&] { bias_backward({.dbias = {dbias}, .dy = scalar}); }),
             "bias_backward: dy must have at least 1 axis, but has shape []");
+  EXPECT_EQ(error_message([&] { bias_backward({.dbias = {dy.view({3}, 3)}, .dy = dy}); }),
+            "bias_backward: dbias must not share memory with dy, but does");
 }
 
 }  // namespace

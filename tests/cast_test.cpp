@@ -109,6 +109,25 @@ TEST(Cast, GivesTheBitsOfTheScalarConversion) {
   }
 }
 
+// Whole vectors, and what is left over, have conversions of their own.
+TEST(Cast, GivesTheBitsOfTheScalarConversionForEveryHalf) {
+  std::vector<f16> halves = all_halves<f16>();
+  halves.insert(halves.begin(), f16(1));  // signalling NaNs are in whole vectors and, the last ones, in the remainder
+  const std::vector<float> floats =
+      converted(Tensor::from<f16>(halves, {static_cast<std::int64_t>(halves.size())}), DType::f32).to_vector<float>();
+  for (std::size_t i = 0; i < halves.size(); ++i)
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(floats[i]), std::bit_cast<std::uint32_t>(static_cast<float>(halves[i])))
+        << i;
+}
+
+TEST(Cast, MakesASignallingNanQuietWhereverItLies) {
+  f16 signalling;
+  signalling.bits = 0x7d00;
+  const Tensor x = Tensor::from<f16>(std::vector<f16>(19, signalling), {19});
+  for (const float value : converted(x, DType::f32).to_vector<float>())
+    EXPECT_EQ(std::bit_cast<std::uint32_t>(value), 0x7fe00000u | (0x100u << 13)) << "quiet, with its payload";
+}
+
 TEST(Cast, ConvertsEverySizeOfTheSweep) {
   for (const std::int64_t rows : testing::sweep_rows)
     for (const std::int64_t cols : testing::sweep_cols)

@@ -307,6 +307,18 @@ TEST(Embedding, BackwardNamesTheOperandThatDoesNotFit) {
             "embedding_backward: dpositions must have shape [at least 3, 4] to match dy [2, 3, 4], but has [2, 4]");
   EXPECT_EQ(message([&](auto& op) { op.dpositions.tensor = half; }),
             "embedding_backward: dpositions must be f32, but is f16");
+  EXPECT_EQ(message([&](auto& op) {
+              op.dpositions.tensor = table.view({3, 4});
+            }),
+            "embedding_backward: dtable must not share memory with dpositions, but does");
+  EXPECT_EQ(message([&](auto& op) {
+              op.dtable = {}, op.dpositions.tensor = dy.view({3, 4}, 12);
+            }),
+            "embedding_backward: dpositions must not share memory with dy, but does");
+  EXPECT_EQ(message([&](auto& op) {
+              op.dtable.tensor = dy.view({2, 4});
+            }),
+            "embedding_backward: dtable must not share memory with dy, but does");
   EXPECT_EQ(message([&](auto& op) { op.dy = half_dy; }),
             "embedding_backward: the CPU backend computes in f32, but dy is f16");
 }

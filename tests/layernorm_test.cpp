@@ -353,9 +353,16 @@ TEST(LayerNorm, BackwardNamesTheOperandThatDoesNotFit) {
   const Tensor half = Tensor::zeros({8, 768}, DType::bf16), half_col = Tensor::zeros({768}, DType::bf16);
   const Tensor scalar = Tensor::zeros({}), flat = Tensor::zeros({8 * 768 + 1});
   const Tensor left = flat.view({8, 768}), right = flat.view({8, 768}, 1);
-  const GradSlot slot{x, Write::overwrite}, sums{col, Write::overwrite};
-  const LayerNormBackward good{
-      .dx = slot, .dgamma = sums, .dbeta = sums, .dy = x, .x = x, .gamma = col, .mean = row, .rstd = row};
+  const Tensor dgamma = Tensor::zeros({768}), dbeta = Tensor::zeros({768});
+  const LayerNormBackward good{.dx = {x, Write::overwrite},
+                               .dgamma = {dgamma, Write::overwrite},
+                               .dbeta = {dbeta, Write::overwrite},
+                               .dy = x,
+                               .x = x,
+                               .gamma = col,
+                               .mean = row,
+                               .rstd = row};
+  layernorm_backward(good);  // in place of dy and of x
   const auto message = [&](auto change) {
     return error_message([&] {
       LayerNormBackward op = good;
@@ -386,6 +393,14 @@ TEST(LayerNorm, BackwardNamesTheOperandThatDoesNotFit) {
             "layernorm_backward: dx and dy must be the same bytes or disjoint, but overlap partly");
   EXPECT_EQ(message([&](auto& op) { op.dx.tensor = left, op.x = right; }),
             "layernorm_backward: dx and x must be the same bytes or disjoint, but overlap partly");
+  EXPECT_EQ(message([&](auto& op) { op.dgamma.tensor = op.dbeta.tensor; }),
+            "layernorm_backward: dgamma must not share memory with dbeta, but does");
+  EXPECT_EQ(message([&](auto& op) { op.dgamma.tensor = op.gamma; }),
+            "layernorm_backward: dgamma must not share memory with gamma, but does");
+  EXPECT_EQ(message([&](auto& op) { op.dgamma = {}, op.dbeta.tensor = op.dy.view({768}), op.dx = {}; }),
+            "layernorm_backward: dbeta must not share memory with dy, but does");
+  EXPECT_EQ(message([&](auto& op) { op.gamma = op.dx.tensor.view({768}); }),
+            "layernorm_backward: dx must not share memory with gamma, but does");
   EXPECT_EQ(message([&](auto& op) { op.x = half, op.dy = half, op.gamma = half_col, op.dx = {}; }),
             "layernorm_backward: the CPU backend computes in f32, but x is bf16");
 }

@@ -350,7 +350,7 @@ TEST(Matmul, RefusesWrongOperandsByName) {
             "matmul: the CPU backend writes f32, but out is bf16");
   const Tensor square = Tensor::zeros({3, 3});
   EXPECT_EQ(message_of({.out = square, .a = square, .b = Tensor::zeros({3, 3})}),
-            "matmul: out must not share bytes with a");
+            "matmul: out must not share memory with a, but does");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <limits>
 #include <set>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/rng.h"
@@ -160,6 +161,62 @@ TEST(Initializer, DrawsTheDocumentedRandomNumbers) {
     const Philox4 words = philox4x32({e, 0, 1, ~0u}, 11);
     EXPECT_EQ(p.value().data<float>()[e], 0.5f * normal(words[0], words[1]));
   }
+}
+
+// Checkpoints record a seed: the bits of a run's first weights must not change. The slices are longer than what is
+// drawn at once.
+TEST(Initializer, KeepsItsBits) {
+  for (const DType compute : {DType::f32, DType::f16, DType::bf16}) {
+    ParameterStore store;
+    const Parameter normals = store.add("normal", {3, 4099}, Initializer::normal(0.02f));
+    const Parameter uniforms = store.add("uniform", {4097}, Initializer::uniform(0.3f));
+    store.allocate(Device::cpu(), 5, compute);
+    const auto expect_formula = [&](const Parameter& p, std::uint32_t index, auto&& draw) {
+      const std::vector<float> master = p.master().to_vector<float>();
+      for (std::size_t e = 0; e < master.size(); ++e)
+        ASSERT_EQ(master[e], draw(philox4x32({static_cast<std::uint32_t>(e), 0, index, ~0u}, 5))) << e;
+    };
+    expect_formula(normals, 0, [](const Philox4& words) { return 0.02f * normal(words[0], words[1]); });
+    expect_formula(uniforms, 1, [](const Philox4& words) { return 0.3f * (2 * uniform(words[0]) - 1); });
+    const auto as_compute = [&](const auto& values, const Parameter& p) {
+      const std::vector<float> master = p.master().to_vector<float>();
+      for (std::size_t e = 0; e < master.size(); ++e)
+        ASSERT_EQ(values[e], static_cast<typename std::decay_t<decltype(values)>::value_type>(master[e])) << e;
+    };
+    if (compute == DType::f16) as_compute(normals.value().to_vector<f16>(), normals);
+    if (compute == DType::bf16) as_compute(uniforms.value().to_vector<bf16>(), uniforms);
+  }
+}
+
+TEST(ParameterStore, DrawsItsValuesWithoutMemoryBesideTheBuffers) {
+  ParameterStore store;
+  store.add("weight", {1000, 1000}, Initializer::uniform(1));
+  Allocator& allocator = Allocator::of(Device::cpu());
+  allocator.reset_peak();
+  const std::size_t before = allocator.stats().total.live;
+  store.allocate(Device::cpu(), 1, DType::bf16);
+  EXPECT_EQ(allocator.stats().total.peak, allocator.stats().total.live);
+  EXPECT_EQ(allocator.stats().total.live - before, 1'000'000u * (4 + 2 + 4));
+}
+
+TEST(ParameterStore, NumbersThePlacesThatDrawRandomNumbers) {
+  ParameterStore store;
+  EXPECT_EQ(store.new_random_site(), 0u);
+  EXPECT_EQ(store.new_random_site(), 1u);
+}
+
+TEST(Parameter, AnUndefinedOneThrowsWhateverItIsAsked) {
+  const Parameter nothing;
+  const std::string message =
+      "a parameter is used before its layer is registered with a ParameterStore (nn::initialize does both)";
+  EXPECT_EQ(error_message([&] { nothing.name(); }), message);
+  EXPECT_EQ(error_message([&] { nothing.shape(); }), message);
+  EXPECT_EQ(error_message([&] { nothing.value(); }), message);
+  EXPECT_EQ(error_message([&] { nothing.master(); }), message);
+  EXPECT_EQ(error_message([&] { nothing.grad(); }), message);
+  EXPECT_EQ(error_message([&] { nothing.grad_slot(); }), message);
+  EXPECT_EQ(error_message([&] { nothing.fresh(); }), message);
+  EXPECT_EQ(error_message([&] { nothing.decays(); }), message);
 }
 
 TEST_F(SmallModel, SharesValuesAndMasterInF32) {

@@ -132,7 +132,8 @@ TEST(Sgd, RefusesWrongOperandsByName) {
   EXPECT_EQ(message([&](Sgd& op) { op.buffer = three; }), "sgd: buffer must have shape [4] like master, but has [3]");
   EXPECT_EQ(message([&](Sgd& op) { op.compute = three; }), "sgd: compute must have shape [4] like master, but has [3]");
   EXPECT_EQ(message([&](Sgd& op) { op.compute = bytes; }), "sgd: compute must be f32, f16 or bf16, but is u8");
-  EXPECT_EQ(message([](Sgd& op) { op.gradient = op.master; }), "sgd: master must not share bytes with gradient");
+  EXPECT_EQ(message([](Sgd& op) { op.gradient = op.master; }),
+            "sgd: master must not share memory with gradient, but does");
 }
 
 }  // namespace

@@ -150,7 +150,7 @@ TEST(Tape, ReleasesSavedActivationsAndGradientsWhileItUnwinds) {
     const std::size_t unwound = depth - 1 - i, gradients = unwound == 0 ? 0 : 1;  // the root has none
     EXPECT_EQ(at_entry[i], after_forward - unwound * saved_bytes + gradients * gradient_bytes) << i;
   }
-  EXPECT_EQ(live_activations(), start);
+  EXPECT_EQ(live_activations(), start + gradient_bytes);  // of x, which was asked for
 }
 
 TEST(Tape, FirstContributionOverwritesAndLaterOnesAccumulateInTheSameBuffer) {
@@ -210,16 +210,19 @@ TEST(Tape, CopiesAGradientThatSharesBytesWithAView) {
   EXPECT_EQ(both.to_vector<float>(), (std::vector<float>{0, 0}));
 }
 
-TEST(Tape, TakenGradientsAreForgotten) {
+TEST(Tape, TakenGradientsAreForgottenUnlessTheyWereAskedFor) {
   Tape tape;
-  const Tensor x = scalar(0);
-  tape.require_grad(x);
-  put(tape.grad_slot(x), 4);
-  const Tensor gradient = tape.take_grad(x);
+  const Tensor x = scalar(0), y = times(tape, x, 1);
+  put(tape.grad_slot(y), 4);
+  const Tensor gradient = tape.take_grad(y);
   EXPECT_EQ(gradient.item<float>(), 4);
   EXPECT_FALSE(gradient.shares_storage());
-  EXPECT_FALSE(tape.has_grad(x));
-  EXPECT_TRUE(tape.needs_grad(x));
+  EXPECT_FALSE(tape.has_grad(y));
+  EXPECT_TRUE(tape.needs_grad(y));
+  tape.require_grad(x);
+  put(tape.grad_slot(x), 4);
+  EXPECT_TRUE(tape.take_grad(x).shares_storage());
+  EXPECT_TRUE(tape.has_grad(x));
 }
 
 TEST(Tape, WantsNoGradientOfDataOrOfUndefinedTensors) {
@@ -238,6 +241,10 @@ TEST(Tape, AViewHasAGradientOfItsOwn) {
   const Tensor x = Tensor::zeros({2, 2}), view = x.view({4});
   tape.require_grad(x);
   EXPECT_FALSE(tape.needs_grad(view));
+  const std::string cut_off =
+      "Tape: the gradient of a view [4] would not reach the tensor that it is a view of; use nn::reshape";
+  EXPECT_EQ(error_message([&] { tape.grad_slot(view); }), cut_off);
+  EXPECT_EQ(error_message([&] { tape.contribute(view.view({4}), view, add); }), cut_off) << "a view of a view";
   tape.require_grad(view);
   put(tape.grad_slot(view), 1);
   EXPECT_TRUE(tape.has_grad(view));
@@ -331,8 +338,55 @@ TEST(Tape, UnwindsOnce) {
 
 TEST(Tape, RefusesALossThatIsNotOnIt) {
   Tape tape;
+  const Tensor wanted = scalar(1);
+  tape.require_grad(wanted);
+  EXPECT_EQ(error_message([&] { tape.backward(wanted); }),
+            "Tape: backward() needs the output of a recorded loss, but this tensor is not on the tape");
   EXPECT_EQ(error_message([&] { tape.backward(scalar(1)); }),
             "Tape: backward() needs the output of a recorded loss, but this tensor is not on the tape");
+}
+
+TEST(Tape, KeepsTheGradientsThatWereAskedFor) {
+  Tape tape;
+  const Tensor x = scalar(5);
+  tape.require_grad(x);
+  const Tensor y = times(tape, x, 3), z = times(tape, y, 7);
+  tape.require_grad(y);
+  tape.backward(loss_of(tape, z));
+  EXPECT_EQ(tape.grad(x).item<float>(), 21);
+  EXPECT_EQ(tape.grad(y).item<float>(), 7);
+  EXPECT_FALSE(tape.has_grad(z));
+}
+
+TEST(Tape, RefusesASecondProducerOfATensor) {
+  Tape tape;
+  const Tensor y = times(tape, scalar(1), 2);
+  EXPECT_EQ(
+      error_message([&] { tape.record("identity", y, [](Tape&) {}); }),
+      "Tape: identity records an output [1] that another operation has produced; one that changes nothing records "
+      "nothing");
+}
+
+// A parameter whose first contribution a closure has taken a slot for and not written.
+TEST(Tape, AParameterIsFreshAgainWhenTheClosureThrows) {
+  ParameterStore store;
+  const Parameter touched = store.add("touched", {1}, Initializer::zeros());
+  const Parameter earlier = store.add("earlier", {1}, Initializer::zeros());
+  store.allocate(Device::cpu(), 1);
+  Tape tape;
+  const Tensor y = scalar(1), loss = scalar(1);
+  tape.record("broken", y, [&](Tape& t) {
+    EXPECT_EQ(t.grad_slot(touched).write, Write::overwrite);
+    EXPECT_EQ(t.grad_slot(earlier).write, Write::accumulate);
+    fail(ErrorKind::io, "broken");
+  });
+  tape.record("loss", loss, [&, y_node = Node(y)](Tape& t) {
+    put(t.grad_slot(earlier), 1);
+    put(t.grad_slot(y_node), 1);
+  });
+  EXPECT_EQ(error_message([&] { tape.backward(loss); }, ErrorKind::io), "broken");
+  EXPECT_TRUE(touched.fresh());
+  EXPECT_FALSE(earlier.fresh());
 }
 
 TEST(Tape, HasNoGradientThatNobodyWrote) {

@@ -1,4 +1,4 @@
-// Work sharing on the CPU. The pool is OpenMP's, which the GEMM library shares: two pools would fight for the cores.
+// Work sharing on the CPU, over OpenMP's threads. The GEMM library runs inside of them, one call on one thread.
 #pragma once
 
 #include <omp.h>
@@ -9,15 +9,21 @@
 
 namespace accrue::kernels::cpu {
 
-// f(begin, end) over contiguous parts of [0, n), one per thread; parts start at multiples of `grain`, and less than two
-// grains of work stay on the calling thread. For work whose result does not depend on the partition: element-wise, or
-// per row. Reductions over n use parallel_chunks instead.
+// An upper bound of the slots that parallel_slots() hands out, if the caller asks from the same thread.
+inline std::int64_t slot_count(std::int64_t n, std::int64_t grain) {
+  return std::min<std::int64_t>((n + grain - 1) / grain, omp_get_max_threads());
+}
+
+// f(slot, begin, end) over contiguous parts of [0, n), one per thread; parts start at multiples of `grain`, and less
+// than two grains of work stay on the calling thread. A slot in [0, slot_count(n, grain)) belongs to one part: it
+// numbers the scratch memory of a thread. omp_get_thread_num() does not, since work that stays on the calling thread
+// has the number that the thread has in whatever parallel region its caller runs.
 template <class F>
-void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
+void parallel_slots(std::int64_t n, std::int64_t grain, F&& f) {
   const std::int64_t grains = (n + grain - 1) / grain;
-  const auto threads = static_cast<int>(std::min<std::int64_t>(grains, omp_get_max_threads()));
+  const auto threads = static_cast<int>(slot_count(n, grain));
   if (threads <= 1) {
-    if (n > 0) f(std::int64_t{0}, n);
+    if (n > 0) f(std::int64_t{0}, std::int64_t{0}, n);
     return;
   }
   std::exception_ptr failure = nullptr;  // an exception must not leave a parallel region
@@ -27,13 +33,20 @@ void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
     const std::int64_t begin = grains * part / parts * grain;
     const std::int64_t end = std::min(n, grains * (part + 1) / parts * grain);
     try {
-      if (begin < end) f(begin, end);
+      if (begin < end) f(part, begin, end);
     } catch (...) {
 #pragma omp critical(accrue_parallel_failure)
       failure = std::current_exception();
     }
   }
   if (failure) std::rethrow_exception(failure);
+}
+
+// f(begin, end) over contiguous parts of [0, n), cut as by parallel_slots. For work whose result does not depend on the
+// partition: element-wise, or per row. Reductions over n use parallel_chunks instead.
+template <class F>
+void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
+  parallel_slots(n, grain, [&](std::int64_t, std::int64_t begin, std::int64_t end) { f(begin, end); });
 }
 
 // How many chunks parallel_chunks makes of n.

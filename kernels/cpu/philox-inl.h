@@ -15,32 +15,61 @@ namespace accrue::kernels::cpu::HWY_NAMESPACE {
 
 using U32 = hn::RebindToUnsigned<F32>;
 using Words = hn::Vec<U32>;
+using U64 = hn::RepartitionToWide<U32>;
+using WideWords = hn::Vec<U64>;
 
-// The upper halves of the 64-bit products.
-HWY_INLINE Words multiply_high(Words a, Words b) {
-  const U32 d;
-  const hn::RepartitionToWide<U32> wide;
-  const auto even = hn::BitCast(d, hn::MulEven(a, b));
-  const auto odd = hn::BitCast(d, hn::MulEven(hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(wide, a))), b));
-  return hn::OddEven(odd, hn::Shuffle2301(even));
+// The two words of the key in each of the ten rounds.
+struct PhiloxKeys {
+  WideWords round[10][2];
+
+  HWY_INLINE explicit PhiloxKeys(std::uint64_t seed) {
+    auto k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
+    for (auto& key : round) {
+      key[0] = hn::Set(U64(), k0), key[1] = hn::Set(U64(), k1);
+      k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    }
+  }
+};
+
+// Philox4x32-10 of one counter per 64-bit lane. A word occupies the lower half of its lane; the upper half may hold
+// anything, as the multiplication of lower halves ignores it and the exclusive ors keep the halves apart.
+struct Philox {
+  WideWords c0, c1, c2, c3;
+
+  HWY_INLINE void round(const WideWords (&key)[2]) {
+    const U32 d;
+    const WideWords p0 = hn::MulEven(hn::BitCast(d, c0), hn::Set(d, 0xD2511F53u));
+    const WideWords p1 = hn::MulEven(hn::BitCast(d, c2), hn::Set(d, 0xCD9E8D57u));
+    c0 = hn::Xor(hn::ShiftRight<32>(p1), hn::Xor(c1, key[0]));
+    c1 = p1;
+    c2 = hn::Xor(hn::ShiftRight<32>(p0), hn::Xor(c3, key[1]));
+    c3 = p0;
+  }
+};
+
+// Two vectors of counters at a time, so that the rounds of one fill the waits of the other.
+HWY_INLINE void philox4x32(Philox& a, Philox& b, const PhiloxKeys& keys) {
+  for (const auto& key : keys.round) {
+    a.round(key);
+    b.round(key);
+  }
 }
 
-// Lane i of word[0..3] on return is philox4x32({word[0], …, word[3]} of lane i, key).
-HWY_INLINE void philox4x32(Words (&word)[4], std::uint64_t key) {
+// Lane i of word[0..3] on return is philox4x32({word[0], …, word[3]} of lane i, seed).
+HWY_INLINE void philox4x32(Words (&word)[4], const PhiloxKeys& keys) {
   const U32 d;
-  auto k0 = static_cast<std::uint32_t>(key);
-  auto k1 = static_cast<std::uint32_t>(key >> 32);
-  const Words m0 = hn::Set(d, 0xD2511F53u), m1 = hn::Set(d, 0xCD9E8D57u);
-  for (int round = 0; round < 10; ++round) {
-    const Words high0 = multiply_high(word[0], m0), low0 = hn::Mul(word[0], m0);
-    const Words high1 = multiply_high(word[2], m1), low1 = hn::Mul(word[2], m1);
-    word[0] = hn::Xor(hn::Xor(high1, word[1]), hn::Set(d, k0));
-    word[1] = low1;
-    word[2] = hn::Xor(hn::Xor(high0, word[3]), hn::Set(d, k1));
-    word[3] = low0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
+  const U64 wide;
+  const auto even = [&](int i) HWY_ATTR { return hn::BitCast(wide, word[i]); };
+  const auto odd = [&](int i) HWY_ATTR { return hn::ShiftRight<32>(hn::BitCast(wide, word[i])); };
+  Philox a{even(0), even(1), even(2), even(3)}, b{odd(0), odd(1), odd(2), odd(3)};
+  philox4x32(a, b, keys);
+  const auto joined = [&](WideWords low, WideWords high) HWY_ATTR {
+    return hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(high)), hn::BitCast(d, low));
+  };
+  word[0] = joined(a.c0, b.c0);
+  word[1] = joined(a.c1, b.c1);
+  word[2] = joined(a.c2, b.c2);
+  word[3] = joined(a.c3, b.c3);
 }
 
 // core/rng.h's uniform().

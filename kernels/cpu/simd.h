@@ -63,6 +63,13 @@ using Floats = hn::Vec<F32>;
 
 inline std::int64_t lanes() { return static_cast<std::int64_t>(hn::Lanes(F32())); }
 
+// F16C came with AVX2; better targets have smaller numbers in Highway.
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+#define ACCRUE_KERNELS_CPU_CONVERTS_F16 1
+#else
+#define ACCRUE_KERNELS_CPU_CONVERTS_F16 0
+#endif
+
 // ---- conversion of the storage types; the bits are those of core/dtype.h's scalar conversions ----
 
 HWY_INLINE Floats load_as_f32(const float* from) { return hn::LoadU(F32(), from); }
@@ -75,7 +82,7 @@ HWY_INLINE Floats load_as_f32(const bf16* from) {
 }
 
 HWY_INLINE Floats load_as_f32(const f16* from) {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if ACCRUE_KERNELS_CPU_CONVERTS_F16
   return hn::PromoteTo(F32(),
                        hn::LoadU(hn::Rebind<hwy::float16_t, F32>(), reinterpret_cast<const hwy::float16_t*>(from)));
 #else
@@ -102,7 +109,7 @@ HWY_INLINE void store_from_f32(Floats v, bf16* to) {
 }
 
 HWY_INLINE void store_from_f32(Floats v, f16* to) {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if ACCRUE_KERNELS_CPU_CONVERTS_F16
   const hn::Rebind<hwy::float16_t, F32> df16;
   hn::StoreU(hn::DemoteTo(df16, v), df16, reinterpret_cast<hwy::float16_t*>(to));
 #else
@@ -200,5 +207,7 @@ HWY_INLINE Floats exp(Floats x) {
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
+
+#undef ACCRUE_KERNELS_CPU_CONVERTS_F16  // the next target decides anew
 
 #endif  // per target
