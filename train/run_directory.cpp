@@ -154,6 +154,7 @@ ResumePoint find_resume_point(const fs::path& run) {
 }
 
 void point_links(const fs::path& run, const std::string& checkpoint) {
+  require_free_links(run);  // before the first is moved
   make_durable(run / "checkpoints");
   point_link(run / "latest", fs::path("checkpoints") / checkpoint);
   point_link(run / "model.safetensors", "latest/model.safetensors");

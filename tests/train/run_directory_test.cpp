@@ -42,6 +42,8 @@ TEST_F(RunDirectory, NeverReplacesAFileThatIsNoLink) {
     EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { save(); }), HasSubstr(name));
     EXPECT_EQ(read_file(folder / name), "precious");
     fs::remove(folder / name);
+    EXPECT_FALSE(fs::is_symlink(folder / "latest"));
+    fs::remove_all(run() / "checkpoints");
   }
   save();
   require_free_links(run());  // a run's own links are free to be moved on
