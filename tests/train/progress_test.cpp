@@ -3,11 +3,12 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <array>
 #include <limits>
 #include <string>
 
@@ -152,9 +153,15 @@ class Terminal {
 
   std::FILE* stream() { return stream_; }
   std::string shown() {
-    std::string text(4096, '\0');
     std::fflush(stream_);
-    text.resize(static_cast<std::size_t>(std::max<ssize_t>(0, read(master_, text.data(), text.size()))));
+    std::string text;
+    // A terminal hands on what arrives in pieces; a tenth of a second without one is the end.
+    for (pollfd ready{.fd = master_, .events = POLLIN, .revents = 0}; poll(&ready, 1, 100) > 0;) {
+      std::array<char, 4096> piece;
+      const ssize_t size = read(master_, piece.data(), piece.size());
+      if (size <= 0) break;
+      text.append(piece.data(), static_cast<std::size_t>(size));
+    }
     return text;
   }
 
