@@ -113,6 +113,9 @@ accrue_configure() {
   local preset=$1 build="$accrue_root/build/$1"
   shift
   [[ -f $build/build.ninja ]] && return 0
-  if command -v ccache >/dev/null; then set -- -DCMAKE_CXX_COMPILER_LAUNCHER=ccache "$@"; fi
+  # ccache cannot look into precompiled headers.
+  if command -v ccache >/dev/null; then
+    set -- -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON "$@"
+  fi
   (cd "$accrue_root" && cmake --preset "$preset" "$@")
 }
