@@ -96,12 +96,8 @@ WindowReport Accumulator::step() {
   const kernels::StepState before = kernels::read_step_state(state_);
   kernels::finish_step({.state = state_});
   const kernels::StepState after = kernels::read_step_state(state_);
-  if (after.skipped_in_a_row >= options_.patience)
-    fail(ErrorKind::numeric,
-         "the gradient was not finite in {} windows in a row (first non-finite parameter gradient: {}); the weights "
-         "are those of "
-         "update {}. Lower --learning-rate, set --clip, or look at the data",
-         after.skipped_in_a_row, first_non_finite(parameters_, state_.device()), after.update);
+  const bool diverged = after.skipped_in_a_row >= options_.patience;
+  const std::string culprit = diverged ? first_non_finite(parameters_, state_.device()) : std::string();
   parameters_.clear_gradients();
 
   const auto targets = static_cast<double>(before.target_count);
@@ -119,6 +115,12 @@ WindowReport Accumulator::step() {
   micro_in_window_ = 0;
   samples_in_window_ = 0;
   planned_ = options_.accumulation;
+  // Only now, with the window closed and counted: a checkpoint can still be made of what is there.
+  if (diverged)
+    fail(ErrorKind::numeric,
+         "the gradient was not finite in {} windows in a row (first non-finite parameter gradient: {}); the weights "
+         "are those of update {}. Lower --learning-rate, set --clip, or look at the data",
+         after.skipped_in_a_row, culprit, after.update);
   return report;
 }
 

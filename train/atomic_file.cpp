@@ -25,17 +25,8 @@ auto retry_interrupted(Call&& call) {
   return result;
 }
 
-void sync_folder_of(const std::filesystem::path& path) {
-  const std::filesystem::path parent = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
-  const int fd = retry_interrupted([&] { return ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
-  // A folder that may be written but not read cannot be opened to sync it; the rename itself has succeeded.
-  if (fd < 0 && errno == EACCES) return;
-  if (fd < 0) fail_io(parent, "opened to make the rename durable", errno);
-  const int status = retry_interrupted([&] { return ::fsync(fd); });
-  const int error = errno;
-  ::close(fd);
-  // Some network file systems have no fsync of folders and say EINVAL.
-  if (status != 0 && error != EINVAL) fail_io(parent, "made durable", error);
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
 }  // namespace
@@ -46,6 +37,24 @@ void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::
     if (written < 0) fail_io(path, "written", errno);
     bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
+}
+
+void make_durable(const std::filesystem::path& path) {
+  const int fd = retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
+  // What may be written but not read cannot be opened to sync it; the writing itself has succeeded.
+  if (fd < 0 && errno == EACCES) return;
+  if (fd < 0) fail_io(path, "opened to make it durable", errno);
+  const int status = retry_interrupted([&] { return ::fsync(fd); });
+  const int error = errno;
+  ::close(fd);
+  // Some network file systems have no fsync of folders and say EINVAL.
+  if (status != 0 && error != EINVAL) fail_io(path, "made durable", error);
+}
+
+void write_text_atomically(const std::filesystem::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
@@ -78,7 +87,7 @@ void AtomicFile::commit() {
   close();
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io(path_, "replaced by its new version", errno);
   renamed_ = true;
-  sync_folder_of(path_);
+  make_durable(folder_of(path_));
 }
 
 }  // namespace accrue::train

@@ -4,12 +4,19 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 namespace accrue::train {
 
 // Writes all bytes to a file descriptor, across interruptions and short writes. Throws Error(io) with errno's text,
 // naming `path`.
 void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path);
+
+// Waits until a file's content, or the names in a folder, are on the disk. Throws Error(io).
+void make_durable(const std::filesystem::path& path);
+
+// Replaces a file's content in one step, durably. Throws Error(cannot_create) or Error(io).
+void write_text_atomically(const std::filesystem::path& path, std::string_view text);
 
 // Writes to "<path>.tmp"; commit() makes it durable and renames it to `path`. Without commit(), or when a step fails,
 // the temporary is removed and `path` stays as it was.

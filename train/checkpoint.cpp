@@ -3,71 +3,34 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "train/atomic_file.h"
 #include "train/json_value.h"
 #include "train/mapped_file.h"
+#include "train/run_directory.h"
+#include "train/safetensors.h"
 #include "train/weights_file.h"
 
 namespace accrue::train {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int format_version = 1;
-
-void write_text(const fs::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  if (!file) fail(ErrorKind::cannot_create, "{}: cannot be created; is the directory writable?", path.string());
-  file << text;
-  file.flush();
-  if (!file) fail(ErrorKind::io, "{}: writing failed; is the disk full?", path.string());
-}
+constexpr int format_version = 2;
 
 nlohmann::json state_json(const RunSettings& settings, const std::string& optimizer, const Accumulator::State& state) {
-  return {{"format_version", format_version},
-          {"program", settings.program},
-          {"seed", settings.seed},
-          {"global_batch", settings.global_batch},
-          {"data_order", settings.data_order},
-          {"partial_window", settings.partial_window},
-          {"dataset_size", settings.dataset_size},
-          {"optimizer", optimizer},
-          {"micro", state.micro},
-          {"window", state.window},
-          {"update", state.step.update},
-          {"skipped", state.step.skipped},
-          {"empty", state.step.empty},
-          {"skipped_in_a_row", state.step.skipped_in_a_row},
-          {"loss_scale", state.step.loss_scale}};
-}
-
-// A link that always points at a whole checkpoint: the new one replaces the old by rename.
-void point_link(const fs::path& link, const fs::path& target) {
-  std::error_code error;
-  const fs::path fresh = link.string() + ".new";
-  fs::remove(fresh, error);
-  fs::create_symlink(target, fresh, error);
-  if (!error) fs::rename(fresh, link, error);
-  if (error)
-    fail(ErrorKind::cannot_create, "{}: cannot be pointed at {}: {}", link.string(), target.string(), error.message());
-}
-
-template <class T>
-T member(const nlohmann::json& json, const char* key, const fs::path& file) {
-  if (const std::optional<T> value = json_value<T>(json, key)) return *value;
-  fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(),
-       key);
-}
-
-RunSettings saved_settings(const nlohmann::json& json, const fs::path& file) {
-  return {.program = member<std::string>(json, "program", file),
-          .seed = member<std::uint64_t>(json, "seed", file),
-          .global_batch = member<std::int64_t>(json, "global_batch", file),
-          .data_order = member<std::string>(json, "data_order", file),
-          .partial_window = member<std::string>(json, "partial_window", file),
-          .dataset_size = member<std::int64_t>(json, "dataset_size", file)};
+  nlohmann::json json{{"format_version", format_version},
+                      {"optimizer", optimizer},
+                      {"micro", state.micro},
+                      {"window", state.window},
+                      {"update", state.step.update},
+                      {"skipped", state.step.skipped},
+                      {"empty", state.step.empty},
+                      {"skipped_in_a_row", state.step.skipped_in_a_row},
+                      {"loss_scale", state.step.loss_scale}};
+  write_settings(json, settings);
+  return json;
 }
 
 // window = update + skipped + empty (contract 5), in an order that cannot overflow.
@@ -79,13 +42,13 @@ bool consistent(const Accumulator::State& state) {
 }
 
 Accumulator::State saved_state(const nlohmann::json& json, const fs::path& file) {
-  Accumulator::State state{.micro = member<std::int64_t>(json, "micro", file),
-                           .window = member<std::int64_t>(json, "window", file)};
-  state.step.update = member<std::int64_t>(json, "update", file);
-  state.step.skipped = member<std::int64_t>(json, "skipped", file);
-  state.step.empty = member<std::int64_t>(json, "empty", file);
-  state.step.skipped_in_a_row = member<std::int64_t>(json, "skipped_in_a_row", file);
-  state.step.loss_scale = member<float>(json, "loss_scale", file);
+  Accumulator::State state{.micro = json_member<std::int64_t>(json, "micro", file),
+                           .window = json_member<std::int64_t>(json, "window", file)};
+  state.step.update = json_member<std::int64_t>(json, "update", file);
+  state.step.skipped = json_member<std::int64_t>(json, "skipped", file);
+  state.step.empty = json_member<std::int64_t>(json, "empty", file);
+  state.step.skipped_in_a_row = json_member<std::int64_t>(json, "skipped_in_a_row", file);
+  state.step.loss_scale = json_member<float>(json, "loss_scale", file);
   if (!consistent(state))
     fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
   if (!(state.step.loss_scale > 0 && std::isfinite(state.step.loss_scale)))
@@ -94,30 +57,38 @@ Accumulator::State saved_state(const nlohmann::json& json, const fs::path& file)
   return state;
 }
 
-template <class T>
-void require_same(const char* option, const T& saved, const T& now) {
-  if (saved != now)
-    fail(ErrorKind::usage,
-         "--resume: the checkpoint was made with {} {}, but this run has {}; use the same, or a new --out", option,
-         saved, now);
+// All that state.json says.
+struct SavedState {
+  RunSettings settings;
+  std::string optimizer;
+  Accumulator::State state;
+};
+
+SavedState read_state(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / "state.json";
+  const nlohmann::json json = read_json(file);
+  const int version = json_member<int>(json, "format_version", file);
+  if (version != format_version)
+    fail(ErrorKind::bad_data, "{}: format version {}, but this Accrue reads version {}", file.string(), version,
+         format_version);
+  return {.settings = read_settings(json, file),
+          .optimizer = json_member<std::string>(json, "optimizer", file),
+          .state = saved_state(json, file)};
 }
 
-void require_same_settings(const RunSettings& saved, const RunSettings& now) {
-  require_same("the program", saved.program, now.program);
-  require_same("a global batch of", saved.global_batch, now.global_batch);
-  require_same("--seed", saved.seed, now.seed);
-  require_same("--data-order", saved.data_order, now.data_order);
-  require_same("--partial-window", saved.partial_window, now.partial_window);
-  require_same("a number of training samples of", saved.dataset_size, now.dataset_size);
+// Replaces a directory by a new one. Between the two renames a reader finds neither, and after a crash there the run
+// goes on from the checkpoint before; the directory that is there is never half of one.
+void replace_directory(const fs::path& fresh, const fs::path& target) {
+  std::error_code error;
+  const fs::path old = target.string() + ".old";
+  fs::remove_all(old, error);
+  fs::rename(target, old, error);
+  fs::rename(fresh, target, error);
+  if (error) fail(ErrorKind::io, "{}: cannot be renamed: {}", fresh.string(), error.message());
+  fs::remove_all(old, error);
 }
 
 }  // namespace
-
-void make_run_directory(const fs::path& run) {
-  std::error_code error;
-  fs::create_directories(run / "checkpoints", error);
-  if (error) fail(ErrorKind::cannot_create, "--out {}: cannot be created: {}", run.string(), error.message());
-}
 
 void save_checkpoint(const fs::path& run, const RunSettings& settings, const nlohmann::json& config,
                      const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator) {
@@ -131,16 +102,10 @@ void save_checkpoint(const fs::path& run, const RunSettings& settings, const nlo
 
   write_tensors(temporary / "model.safetensors", parameter_tensors(parameters));
   write_tensors(temporary / "optimizer.safetensors", optimizer_tensors(parameters, optimizer));
-  write_text(temporary / "config.json", config.dump(2) + "\n");
-  write_text(temporary / "state.json", state_json(settings, optimizer.name(), state).dump(2) + "\n");
-
-  fs::remove_all(final_directory, error);
-  fs::rename(temporary, final_directory, error);
-  if (error) fail(ErrorKind::io, "{}: cannot be renamed: {}", temporary.string(), error.message());
-  point_link(run / "latest", fs::path("checkpoints") / name);
-  // So that the run directory itself loads as a model, in Accrue and in Transformers.
-  point_link(run / "model.safetensors", "latest/model.safetensors");
-  point_link(run / "config.json", "latest/config.json");
+  write_text_atomically(temporary / "config.json", config.dump(2) + "\n");
+  write_text_atomically(temporary / "state.json", state_json(settings, optimizer.name(), state).dump(2) + "\n");
+  replace_directory(temporary, final_directory);
+  point_links(run, name);
 }
 
 fs::path find_checkpoint(const fs::path& path) {
@@ -152,23 +117,26 @@ fs::path find_checkpoint(const fs::path& path) {
        path.string());
 }
 
-void resume_checkpoint(const fs::path& checkpoint, const RunSettings& settings, const ParameterStore& parameters,
-                       optim::Optimizer& optimizer, Accumulator& accumulator) {
-  const fs::path file = checkpoint / "state.json";
-  const nlohmann::json json = read_json(file);
-  const int version = member<int>(json, "format_version", file);
-  if (version != format_version)
-    fail(ErrorKind::bad_data, "{}: format version {}, but this Accrue reads version {}", file.string(), version,
-         format_version);
-  require_same_settings(saved_settings(json, file), settings);
-  require_same("the optimizer", member<std::string>(json, "optimizer", file), optimizer.name());
-  const Accumulator::State state = saved_state(json, file);
+void require_readable_checkpoint(const fs::path& checkpoint) {
+  read_state(checkpoint);
+  read_json(checkpoint / "config.json");
+  for (const char* name : {"model.safetensors", "optimizer.safetensors"}) SafetensorsFile(checkpoint / name);
+}
+
+RunSettings resume_checkpoint(const fs::path& checkpoint, const RunSettings& settings, const ParameterStore& parameters,
+                              optim::Optimizer& optimizer, Accumulator& accumulator) {
+  const SavedState saved = read_state(checkpoint);
+  require_same_data_cursor(saved.settings, settings);
+  if (saved.optimizer != optimizer.name())
+    fail(ErrorKind::usage, "--resume: the checkpoint was made with the optimizer {}, but this run has {}",
+         saved.optimizer, optimizer.name());
   // Both files are checked before either overwrites anything.
   const FittingTensors weights(checkpoint / "model.safetensors", parameter_tensors(parameters));
   const FittingTensors buffers(checkpoint / "optimizer.safetensors", optimizer_tensors(parameters, optimizer));
   weights.load();
   buffers.load();
-  accumulator.restore(state);
+  accumulator.restore(saved.state);
+  return saved.settings;
 }
 
 void load_weights(const fs::path& checkpoint, const ParameterStore& parameters) {

@@ -10,25 +10,9 @@
 #include "core/parameter.h"
 #include "optim/optimizer.h"
 #include "train/accumulator.h"
+#include "train/run_settings.h"
 
 namespace accrue::train {
-
-// What gives the data cursor its meaning. A run resumes only with the same settings: another value would silently show
-// it other samples. The micro-batch is not among them: a window's samples do not depend on how it is split (contract
-// 24).
-struct RunSettings {
-  std::string program;
-  std::uint64_t seed = 0;
-  std::int64_t global_batch = 0;
-  std::string data_order;
-  std::string partial_window;
-  std::int64_t dataset_size = 0;
-
-  friend bool operator==(const RunSettings&, const RunSettings&) = default;
-};
-
-// Makes the directory of a run. Throws Error(cannot_create) with the system's reason.
-void make_run_directory(const std::filesystem::path& run);
 
 // Writes a complete checkpoint next to the existing ones, then makes it the latest. `config` describes the model.
 void save_checkpoint(const std::filesystem::path& run, const RunSettings& settings, const nlohmann::json& config,
@@ -38,10 +22,15 @@ void save_checkpoint(const std::filesystem::path& run, const RunSettings& settin
 // Throws Error(no_input) if there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 
-// Puts a checkpoint's weights, optimizer state and counters back. Throws Error(bad_data) if the files are damaged or of
-// a model of another shape, Error(usage) if the run's settings differ from those it was saved with.
-void resume_checkpoint(const std::filesystem::path& checkpoint, const RunSettings& settings,
-                       const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator);
+// Throws what resuming from it would, short of comparing it with a run: Error(no_input) for a missing file,
+// Error(bad_data) for a damaged one.
+void require_readable_checkpoint(const std::filesystem::path& checkpoint);
+
+// Puts a checkpoint's weights, optimizer state and counters back, and returns the settings it was saved with. Throws
+// Error(bad_data) if the files are damaged or of a model of another shape, Error(usage) if the run's settings differ
+// from those it was saved with.
+RunSettings resume_checkpoint(const std::filesystem::path& checkpoint, const RunSettings& settings,
+                              const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator);
 // The model's weights alone.
 void load_weights(const std::filesystem::path& checkpoint, const ParameterStore& parameters);
 

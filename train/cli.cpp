@@ -8,11 +8,14 @@
 #include <cmath>
 #include <cstdio>
 #include <new>
+#include <regex>
+#include <system_error>
 #include <thread>
 
 #include "kernels/threads.h"
 #include "optim/schedule.h"
 #include "train/nearest.h"
+#include "train/progress.h"
 
 namespace accrue::train {
 namespace {
@@ -74,6 +77,59 @@ int parse_error(const CLI::App& app, const CLI::ParseError& error) {
   if (unknown || (missing && !app.remaining(true).empty())) return usage_error(app, explain_unknown(app));
   if (missing && app.get_subcommands().empty()) return usage_error(app, explain_missing_command(app));
   return usage_error(app, error.what());
+}
+
+int report_error(const CLI::App& app, ErrorKind kind, const std::string& message) {
+  std::fflush(stdout);
+  fmt::print(stderr, "{}: {}\n", app.get_name(), message);
+  return static_cast<int>(kind);
+}
+
+// What makes the chosen command need less memory.
+std::string memory_advice(const CLI::App& app) {
+  const std::string command = innermost(app).get_name();
+  if (command == "train")
+    return "a smaller --micro-batch with a larger --accumulation gives the same update in less memory";
+  if (command == "verify") return "smaller --splits or a smaller model need less memory";
+  if (command == "eval") return "a smaller --micro-batch gives the same result in less memory";
+  return "a smaller model needs less memory";
+}
+
+// "needs 4194304 bytes" as "needs 4.0 MiB": the library's errors count bytes, people do not.
+std::string with_readable_bytes(const std::string& message) {
+  static const std::regex count(R"((\d{4,19})(?: bytes)?)");
+  std::string readable;
+  auto rest = message.cbegin();
+  for (std::smatch match; std::regex_search(rest, message.cend(), match, count); rest = match.suffix().first)
+    readable += match.prefix().str() + format_bytes(std::stoull(match[1]));
+  return readable.append(rest, message.cend());
+}
+
+int run_command(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return parse_error(app, error);
+  } catch (const Error& error) {
+    switch (error.kind()) {
+      case ErrorKind::usage:
+        return usage_error(app, error.what());
+      case ErrorKind::stopped:
+        return report_error(app, error.kind(), error.what());
+      case ErrorKind::memory:
+        return report_error(app, error.kind(),
+                            fmt::format("error: {}; {}", with_readable_bytes(error.what()), memory_advice(app)));
+      default:
+        return report_error(app, error.kind(), fmt::format("error: {}", error.what()));
+    }
+  } catch (const std::bad_alloc&) {
+    return report_error(app, ErrorKind::memory, fmt::format("error: out of host memory; {}", memory_advice(app)));
+  } catch (const std::system_error& error) {
+    return report_error(app, ErrorKind::io, fmt::format("error: {}", error.what()));
+  } catch (const std::exception& error) {
+    return report_error(app, ErrorKind::internal, fmt::format("internal error: {}", error.what()));
+  }
 }
 
 }  // namespace
@@ -176,17 +232,17 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
   const double below_one = 1 - 1e-9;
   require_finite(
       app.add_option("--learning-rate", o.learning_rate, "Peak learning rate")->capture_default_str()->group(group), 0);
-  require_finite(app.add_option("--min-learning-rate", o.min_learning_rate, "Where the schedule ends")
-                     ->capture_default_str()
-                     ->group(group),
-                 0);
+  require_finite(
+      app.add_option("--min-learning-rate", o.min_learning_rate, "Where the schedule ends [0]")->group(group), 0);
   require_one_of(
       app.add_option("--schedule", o.schedule, "constant, linear, cosine or wsd")->capture_default_str()->group(group),
       {"constant", "linear", "cosine", "wsd"});
   require_at_least(
       app.add_option("--warmup", o.warmup, "Updates of linear warm-up")->capture_default_str()->group(group), 0);
   require_at_least(
-      app.add_option("--decay", o.decay, "Updates of the final decay of wsd [a fifth of the steps]")->group(group), 0);
+      app.add_option("--decay", o.decay, "Updates of the final decay of wsd; 0: none [a fifth of the steps]")
+          ->group(group),
+      0);
   require_finite(
       app.add_option("--clip", o.clip, "Clip the gradient to this norm; 0: off")->capture_default_str()->group(group),
       0);
@@ -213,9 +269,10 @@ BatchPlan batch_plan(const TrainingOptions& o, std::int64_t default_micro_batch)
       .micro = o.micro_batch, .accumulation = o.accumulation, .global = o.global_batch, .ragged = o.ragged};
   if (!request.micro && !request.global) request.micro = default_micro_batch;
   if (!request.micro && !request.accumulation) {
-    // Only the global batch is given: the largest micro-batch up to the default that divides it.
+    // Only the global batch is given: the largest micro-batch up to the default, and without --ragged one that divides
+    // it.
     request.micro = std::min(default_micro_batch, *request.global);
-    while (*request.global % *request.micro != 0) --*request.micro;
+    while (!request.ragged && *request.global % *request.micro != 0) --*request.micro;
   }
   return plan_batch(request);
 }
@@ -225,52 +282,64 @@ optim::AdamWOptions adamw_options(const TrainingOptions& o) {
 }
 
 AccumulatorOptions accumulator_options(const TrainingOptions& o, const BatchPlan& batch) {
-  const std::int64_t decay = o.decay > 0 ? o.decay : o.steps / 5;
-  return {
-      .accumulation = batch.accumulation,
-      .schedule = optim::validated({.kind = optim::parse_schedule_kind(o.schedule),
-                                    .peak = o.learning_rate,
-                                    .minimum = o.min_learning_rate,
-                                    .warmup = o.warmup,
-                                    .total = o.steps,
-                                    .decay = decay}),
-      .max_norm = o.clip,
-      .normalisation = o.normalisation == "targets" ? Normalisation::targets : Normalisation::mean_over_micro_batches,
-      .seed = o.seed};
+  if (o.decay && o.schedule != "wsd")
+    fail(ErrorKind::usage, "--decay has no effect with --schedule {}; leave it out, or use --schedule wsd", o.schedule);
+  if (o.min_learning_rate && o.schedule == "constant")
+    fail(ErrorKind::usage,
+         "--min-learning-rate has no effect with --schedule constant; leave it out, or use --schedule linear, cosine "
+         "or wsd");
+  return {.accumulation = batch.accumulation,
+          .schedule = optim::validated({.kind = optim::parse_schedule_kind(o.schedule),
+                                        .peak = o.learning_rate,
+                                        .minimum = o.min_learning_rate.value_or(0),
+                                        .warmup = o.warmup,
+                                        .total = o.steps,
+                                        .decay = o.decay.value_or(o.steps / 5)}),
+          .max_norm = o.clip,
+          .normalisation = parse_normalisation(o.normalisation),
+          .seed = o.seed};
+}
+
+Normalisation parse_normalisation(const std::string& text) {
+  return text == "targets" ? Normalisation::targets : Normalisation::mean_over_micro_batches;
+}
+
+PartialWindow partial_window(const TrainingOptions& o) {
+  // Sequential data wraps around at its end and so never ends inside a window, unless the user wants epochs.
+  const std::string partial = o.partial_window.value_or(o.data_order == "sequential" ? "carry" : "step");
+  return partial == "carry" ? PartialWindow::carry : partial == "drop" ? PartialWindow::drop : PartialWindow::step;
 }
 
 TrainerOptions trainer_options(const TrainingOptions& o, const BatchPlan& batch) {
-  const bool sequential = o.data_order == "sequential";
-  // Sequential data wraps around at its end and so never ends inside a window, unless the user wants epochs.
-  const std::string partial = o.partial_window.value_or(sequential ? "carry" : "step");
   return {.batch = batch,
           .steps = o.steps,
-          .order = sequential ? DataOrder::sequential : DataOrder::shuffled,
-          .partial = partial == "carry"  ? PartialWindow::carry
-                     : partial == "drop" ? PartialWindow::drop
-                                         : PartialWindow::step,
+          .order = o.data_order == "sequential" ? DataOrder::sequential : DataOrder::shuffled,
+          .partial = partial_window(o),
           .seed = o.seed,
           .evaluate_every = o.evaluate_every,
           .save_every = o.save_every};
 }
 
+std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOptions& o) {
+  const auto number = [](double value) { return fmt::format("{}", value); };
+  return {{"--normalisation", o.normalisation},
+          {"--schedule", o.schedule},
+          {"--learning-rate", number(o.learning_rate)},
+          {"--min-learning-rate", number(o.min_learning_rate.value_or(0))},
+          {"--warmup", fmt::format("{}", o.warmup)},
+          {"--decay", o.decay ? fmt::format("{}", *o.decay) : "a fifth of the steps"},
+          {"--clip", number(o.clip)},
+          {"--beta1", number(o.beta1)},
+          {"--beta2", number(o.beta2)},
+          {"--eps", number(o.eps)},
+          {"--weight-decay", number(o.weight_decay)}};
+}
+
 int run_program(CLI::App& app, int argc, char** argv) {
-  try {
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::ParseError& error) {
-    return parse_error(app, error);
-  } catch (const Error& error) {
-    if (error.kind() == ErrorKind::usage) return usage_error(app, error.what());
-    fmt::print(stderr, "{}: error: {}\n", app.get_name(), error.what());
-    return error.exit_code();
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "{}: error: out of host memory; try a smaller --micro-batch\n", app.get_name());
-    return static_cast<int>(ErrorKind::memory);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: internal error: {}\n", app.get_name(), error.what());
-    return static_cast<int>(ErrorKind::internal);
-  }
+  const int code = run_command(app, argc, argv);
+  // Output waits in a buffer: that a full disk took the last of it shows only here.
+  if ((std::fflush(stdout) == 0 && std::ferror(stdout) == 0) || code != 0) return code;
+  return report_error(app, ErrorKind::io, "error: the output could not be written; is the disk full?");
 }
 
 }  // namespace accrue::train

@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "optim/adamw.h"
@@ -28,8 +29,10 @@ struct TrainingOptions {
   std::string data_order = "shuffled";
   std::optional<std::string> partial_window;
   std::int64_t steps = 0;
-  double learning_rate = 1e-3, min_learning_rate = 0;
-  std::int64_t warmup = 0, decay = 0;
+  double learning_rate = 1e-3;
+  std::optional<double> min_learning_rate;
+  std::int64_t warmup = 0;
+  std::optional<std::int64_t> decay;
   std::string schedule = "constant";
   double clip = 1.0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1;
   std::uint64_t seed = 0;
@@ -51,6 +54,10 @@ BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_
 optim::AdamWOptions adamw_options(const TrainingOptions& options);
 AccumulatorOptions accumulator_options(const TrainingOptions& options, const BatchPlan& batch);
 TrainerOptions trainer_options(const TrainingOptions& options, const BatchPlan& batch);
+Normalisation parse_normalisation(const std::string& text);
+PartialWindow partial_window(const TrainingOptions& options);
+// The options that shape an update but not which samples it sees, with their values as text.
+std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOptions& options);
 
 // Validators for numbers, each refusing NaN and saying what would be right.
 void require_at_least(CLI::Option* option, std::int64_t minimum,
@@ -62,7 +69,8 @@ void require_path(CLI::Option* option);
 void require_one_of(CLI::Option* option, std::vector<std::string> choices);
 
 // Parses the command line and runs the chosen subcommand. Returns the exit code (docs/exit-codes.md); an error is one
-// line on standard error, and an unknown option or subcommand names the nearest one there is.
+// line on standard error, and an unknown option or subcommand names the nearest one there is. Output that could not be
+// written is an error, too.
 int run_program(CLI::App& app, int argc, char** argv);
 
 }  // namespace accrue::train

@@ -42,14 +42,15 @@ void run_training(const GptTrainOptions& options) {
                   device);
 
   // Output: a line of progress, metrics.jsonl, checkpoints; --resume picks up where the last one stood.
-  Run run(options.run, "gpt", gpt_config_json(data.model), data.train, batch);
+  Run run(options.run, {.program = "gpt",
+                        .config = gpt_config_json(data.model),
+                        .data = data.train,
+                        .identity = DataIdentity().add(text.tokens()),
+                        .batch = batch});
   if (options.run.resume) run.resume(parameters, optimizer, accumulator);
   run.announce(fmt::format("GPT {} layers, {} heads, width {}, context {}: {} parameters", data.model.layers,
                            data.model.heads, data.model.width, data.model.context, parameters.parameter_count()));
-  trainer.on_window = [&](const WindowRecord& record) { run.log(record); };
-  trainer.on_save = [&] { run.save(parameters, optimizer, accumulator); };
-  trainer.run();
-  run.finish();
+  run.train(trainer, parameters, optimizer, accumulator);
 }
 
 void run_evaluation(const GptEvalOptions& options) {
@@ -83,9 +84,12 @@ void run_verification(const GptVerifyOptions& options) {
   const std::vector<Split> splits = parse_splits(options.splits);
   const nn::GptConfig model = gpt_config(options.model);
   const VerifySamples samples(options.text, splits.front().samples(), model, options.seed);
-  print_verification(verify_splits(
-      samples, splits,
-      {.model = model, .seed = options.seed, .device = device, .unequal_targets = !options.equal_targets}));
+  print_verification(verify_splits(samples, splits,
+                                   {.model = model,
+                                    .seed = options.seed,
+                                    .device = device,
+                                    .unequal_targets = !options.equal_targets,
+                                    .normalisation = parse_normalisation(options.normalisation)}));
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ struct GptSampleOptions {
 
 struct GptVerifyOptions {
   GptModelOptions model;
-  std::string text, splits = "1x8,2x4,4x2,8x1", device = "auto";
+  std::string text, splits = "1x8,2x4,4x2,8x1", normalisation = "targets", device = "auto";
   std::uint64_t seed = 0;
   bool equal_targets = false;
   int threads = 0;

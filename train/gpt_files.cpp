@@ -49,6 +49,19 @@ bool is_redundant(const std::string& name) {
   return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name == "lm_head.weight";
 }
 
+// A head of its own would be lost: this model has only the embedding to compute logits with.
+void require_tied_head(const SafetensorsFile& file, const std::string& start, const fs::path& weights) {
+  const SafetensorsEntry* head = file.find("lm_head.weight");
+  const SafetensorsEntry* embedding = file.find(start + "wte.weight");
+  if (head == nullptr || embedding == nullptr) return;
+  const bool tied = head->shape == embedding->shape && to_floats(*head) == to_floats(*embedding);
+  if (!tied)
+    fail(ErrorKind::bad_data,
+         "{}: lm_head.weight differs from {}wte.weight; untied heads are not supported, only GPT-2's, which shares the "
+         "embedding's weights",
+         weights.string(), start);
+}
+
 }  // namespace
 
 nlohmann::json gpt_config_json(const nn::GptConfig& c) {
@@ -102,7 +115,9 @@ nn::GptConfig gpt_config_of_weights(const fs::path& weights, int heads) {
 }
 
 void load_gpt_weights(const fs::path& weights, const ParameterStore& parameters) {
-  const std::string start = has_prefix(SafetensorsFile(weights)) ? std::string(prefix) : std::string();
+  const SafetensorsFile file(weights);
+  const std::string start = has_prefix(file) ? std::string(prefix) : std::string();
+  require_tied_head(file, start, weights);
   std::vector<FileTensor> tensors = parameter_tensors(parameters);
   for (FileTensor& tensor : tensors) tensor.name = start + tensor.name;
   FittingTensors(weights, std::move(tensors), is_redundant).load();

@@ -4,10 +4,13 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 #include <string>
-#include <system_error>
 
 #include "core/check.h"
+#include "train/atomic_file.h"
+#include "train/json_value.h"
 
 namespace accrue::train {
 namespace fs = std::filesystem;
@@ -24,21 +27,19 @@ void JsonLines::write(const nlohmann::json& object) {
   if (!file_) fail(ErrorKind::io, "{}: writing failed: {}; is the disk full?", path_.string(), std::strerror(errno));
 }
 
-void truncate_after(const fs::path& path, std::int64_t update) {
+void truncate_after(const fs::path& path, std::int64_t windows) {
   std::ifstream old(path, std::ios::binary);
   if (!old) return;
-  const fs::path fresh_path = path.string() + ".tmp";
-  std::ofstream fresh(fresh_path, std::ios::binary | std::ios::trunc);
-  if (!fresh) fail(ErrorKind::cannot_create, "{}: cannot be created: {}", fresh_path.string(), std::strerror(errno));
+  AtomicFile fresh(path);
   for (std::string line; std::getline(old, line);) {
     const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
-    const bool whole = object.is_object() && object.contains("update") && object["update"].is_number_integer();
-    if (whole && object["update"].get<std::int64_t>() <= update) fresh << line << "\n";
+    if (!object.is_object()) continue;
+    const std::optional<std::int64_t> window = json_value<std::int64_t>(object, "window");
+    line += '\n';
+    if (window && *window < windows) fresh.write(std::as_bytes(std::span(line)));
   }
-  fresh.close();
-  std::error_code error;
-  if (fresh) fs::rename(fresh_path, path, error);
-  if (!fresh || error) fail(ErrorKind::io, "{}: the log cannot be shortened to update {}", path.string(), update);
+  if (old.bad()) fail(ErrorKind::io, "{}: reading failed", path.string());
+  fresh.commit();
 }
 
 nlohmann::json json_number(double value) {

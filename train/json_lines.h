@@ -23,9 +23,10 @@ class JsonLines {
   std::ofstream file_;
 };
 
-// Shortens a log to the objects whose "update" is at most this, so that a run resumed there continues the log without
-// repeats; a torn last line goes too. A missing file stays missing. The old file is replaced in one step.
-void truncate_after(const std::filesystem::path& path, std::int64_t update);
+// Shortens a log to the objects of the first `windows` windows, those whose "window" is less, so that a run resumed
+// there continues the log without repeats; a torn last line goes too. By window and not by update: a skipped window has
+// the number of the update before it. A missing file stays missing. The old file is replaced in one durable step.
+void truncate_after(const std::filesystem::path& path, std::int64_t windows);
 
 // A number for JsonLines, as itself or, when not finite, as a string.
 nlohmann::json json_number(double value);

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <type_traits>
 #include <utility>
+
+#include "core/check.h"
 
 namespace accrue::train {
 
@@ -24,6 +27,14 @@ std::optional<T> json_value(const nlohmann::json& object, const char* key) {
     if (std::is_floating_point_v<T> ? !member->is_number() : !member->is_string()) return std::nullopt;
     return member->get<T>();
   }
+}
+
+// The same for a member that every checkpoint has. Throws Error(bad_data) naming file and member.
+template <class T>
+T json_member(const nlohmann::json& object, const char* key, const std::filesystem::path& file) {
+  if (const std::optional<T> value = json_value<T>(object, key)) return *value;
+  fail(ErrorKind::bad_data, "{}: '{}' is missing or of the wrong type; is this a checkpoint of Accrue?", file.string(),
+       key);
 }
 
 }  // namespace accrue::train

@@ -33,10 +33,10 @@ void run_training(MlpTrainOptions& options) {
 
   LabelledImages images = load_labelled_images(options.data, "train");
   const MlpConfig config = mlp_config(options, images);
+  const DataIdentity identity = DataIdentity().add(images.pixels).add(images.labels);
   const ImageDataset data(std::move(images), config.moments);
   const ImageDataset test = test_images(options.data, config);
-  options.run.steps =
-      updates_of_epochs(options.epochs, data.size(), batch, trainer_options(options.run, batch).partial);
+  options.run.steps = updates_of_epochs(options.epochs, data.size(), batch, partial_window(options.run));
 
   nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
@@ -47,14 +47,12 @@ void run_training(MlpTrainOptions& options) {
   const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
   Trainer trainer(accumulator, loss, data, &test, trainer_options(options.run, batch), device);
 
-  Run run(options.run, "mlp", mlp_config_json(config), data, batch);
+  Run run(options.run,
+          {.program = "mlp", .config = mlp_config_json(config), .data = data, .identity = identity, .batch = batch});
   if (options.run.resume) run.resume(parameters, optimizer, accumulator);
   run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths),
                            parameters.parameter_count(), data.size(), options.run.steps));
-  trainer.on_window = [&](const WindowRecord& record) { run.log(record); };
-  trainer.on_save = [&] { run.save(parameters, optimizer, accumulator); };
-  trainer.run();
-  run.finish();
+  run.train(trainer, parameters, optimizer, accumulator);
 
   const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
   fmt::print("test accuracy {:.2f} %\n", 100 * accuracy(logits, test, 500, device));

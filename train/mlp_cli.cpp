@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "train/checkpoint.h"
+#include "train/run_directory.h"
 
 namespace accrue::train {
 
@@ -90,7 +91,7 @@ MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& image
   config.widths.insert(config.widths.end(), options.hidden.begin(), options.hidden.end());
   config.widths.push_back(classes);
   if (!options.run.resume) return config;
-  const fs::path file = find_checkpoint(options.run.out) / "config.json";
+  const fs::path file = find_resume_point(options.run.out).checkpoint / "config.json";
   MlpConfig saved = read_mlp_config(file);
   if (saved.widths != config.widths)
     fail(ErrorKind::bad_data,

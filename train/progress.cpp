@@ -17,6 +17,35 @@ std::size_t terminal_width(std::FILE* stream) {
   return known ? size.ws_col : 80;
 }
 
+std::string whole_line(const ProgressState& s) {
+  std::string line = fmt::format("update {}/{}  loss {:.4f}", s.update, s.total, s.loss);
+  if (s.validation_loss) line += fmt::format("  validation {:.4f}", *s.validation_loss);
+  line += fmt::format("  norm {:.3g}  {} {}/s", s.grad_norm, format_count(s.rate), s.unit);
+  if (s.remaining_seconds) line += fmt::format("  {} left", format_duration(*s.remaining_seconds));
+  return line + fmt::format("  peak {}", format_bytes(s.peak_bytes));
+}
+
+// "21.0k"
+std::string short_count(double count) {
+  if (!(std::abs(count) >= 1000)) return format_count(count);
+  static constexpr std::array<const char*, 4> units = {"k", "M", "G", "T"};
+  std::size_t unit = 0;
+  for (count /= 1000; std::abs(count) >= 999.95 && unit + 1 < units.size(); ++unit) count /= 1000;
+  return fmt::format("{:.1f}{}", count, units[unit]);
+}
+
+// The same numbers with few words; without `spare` columns also in shorter notations.
+std::string short_line(const ProgressState& s, bool spare) {
+  const char* gap = spare ? "  " : " ";
+  std::string line = fmt::format("{}/{}{}loss {:.4f}", s.update, s.total, gap, s.loss);
+  if (s.validation_loss) line += fmt::format("{}validation {:.4f}", gap, *s.validation_loss);
+  line += fmt::format("{0}norm {1:.3g}{0}{2} {3}/s", gap, s.grad_norm,
+                      spare ? format_count(s.rate) : short_count(s.rate), s.unit);
+  if (s.remaining_seconds)
+    line += fmt::format("{}{}{}", gap, format_duration(*s.remaining_seconds), spare ? " left" : "");
+  return line + gap + format_bytes(s.peak_bytes);
+}
+
 }  // namespace
 
 std::string format_bytes(std::size_t bytes) {
@@ -48,12 +77,13 @@ std::string format_count(double count) {
 }
 
 std::string format_progress(const ProgressState& s, std::size_t width) {
-  std::string line = fmt::format("update {}/{}  loss {:.4f}", s.update, s.total, s.loss);
-  if (s.validation_loss) line += fmt::format("  validation {:.4f}", *s.validation_loss);
-  line += fmt::format("  norm {:.3g}  {} {}/s", s.grad_norm, format_count(s.rate), s.unit);
-  if (s.remaining_seconds) line += fmt::format("  {} left", format_duration(*s.remaining_seconds));
-  line += fmt::format("  peak {}", format_bytes(s.peak_bytes));
-  return width > 0 && line.size() > width ? line.substr(0, width) : line;
+  const std::string whole = whole_line(s);
+  if (width == 0 || whole.size() <= width) return whole;
+  for (const bool spare : {true, false}) {
+    const std::string line = short_line(s, spare);
+    if (line.size() <= width) return line;
+  }
+  return short_line(s, false).substr(0, width);
 }
 
 Progress::Progress(std::FILE* stream, std::int64_t every)
@@ -63,7 +93,8 @@ void Progress::show(const ProgressState& state) {
   const bool keep = state.validation_loss.has_value();
   if (terminal_) {
     // The last column stays free: a character there makes some terminals wrap.
-    fmt::print(stream_, "\r{}\x1b[K{}", format_progress(state, terminal_width(stream_) - 1), keep ? "\n" : "");
+    const std::size_t width = keep ? 0 : terminal_width(stream_) - 1;
+    fmt::print(stream_, "\r\x1b[K{}{}", format_progress(state, width), keep ? "\n" : "");
     open_line_ = !keep;
   } else if (keep || state.update % every_ == 0 || state.update == state.total) {
     fmt::print(stream_, "{}\n", format_progress(state));

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <utility>
+
+#include "train/atomic_file.h"
+#include "train/stop_signals.h"
 
 namespace accrue::train {
 namespace fs = std::filesystem;
@@ -17,6 +20,7 @@ std::string to_string(PartialWindow partial) {
 nlohmann::json metrics_object(const WindowRecord& record, const std::string& unit) {
   const WindowReport& report = record.report;
   nlohmann::json object{{"update", report.update},
+                        {"window", report.window},
                         {"loss", json_number(report.loss)},
                         {"grad_norm", json_number(report.grad_norm)},
                         {"learning_rate", report.learning_rate},
@@ -25,47 +29,95 @@ nlohmann::json metrics_object(const WindowRecord& record, const std::string& uni
                         {"accumulation", report.micro_batches},
                         {"targets", report.targets},
                         {"peak_bytes", record.peak_bytes}};
+  if (record.dropped_per_epoch > 0) object["dropped_per_epoch"] = record.dropped_per_epoch;
   if (record.validation_loss) object["validation_loss"] = json_number(*record.validation_loss);
   if (report.outcome == Outcome::skipped) object["outcome"] = "skipped: the gradient is not finite";
   if (report.outcome == Outcome::empty) object["outcome"] = "empty: the window has no target";
   return object;
 }
 
-}  // namespace
-
-Run::Run(const TrainingOptions& options, const std::string& program, nlohmann::json config, const Dataset& data,
-         const BatchPlan& batch)
-    : options_(options),
-      settings_{.program = program,
-                .seed = options.seed,
-                .global_batch = batch.global,
-                .data_order = options.data_order,
-                .partial_window = to_string(trainer_options(options, batch).partial),
-                .dataset_size = data.size()},
-      config_(std::move(config)),
-      batch_(batch),
-      unit_(data.unit()),
-      progress_(stdout, options.log_every) {
-  const fs::path out = options.out;
-  std::error_code error;
-  if (!options.resume && fs::exists(out / "latest", error))
-    fail(ErrorKind::usage, "--out {} already holds a run; continue it with --resume, or choose another directory",
-         out.string());
-  make_run_directory(out);
-  if (!options.resume) metrics_ = std::make_unique<JsonLines>(out / "metrics.jsonl", JsonLines::Mode::start_over);
+std::string plural(std::int64_t count, const char* thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
 }
 
+}  // namespace
+
+std::string describe_windows(std::int64_t dataset_size, const BatchPlan& batch, PartialWindow partial) {
+  const WindowPlan plan(dataset_size, batch.global, partial);
+  const std::int64_t rest = dataset_size % batch.global;
+  if (rest == 0 || partial == PartialWindow::carry) return {};
+  const std::string epoch =
+      fmt::format("windows: {} an epoch of {}", plan.windows_per_epoch(), plural(dataset_size, "sample"));
+  if (partial == PartialWindow::drop)
+    return fmt::format("{}; --partial-window drop leaves {} of each epoch out", epoch,
+                       plural(plan.dropped_per_epoch(), "sample"));
+  if (dataset_size > batch.global) return fmt::format("{}; the last holds {}", epoch, rest);
+  return fmt::format("{}, which are fewer than the global batch: each update sees all {}, in micro-batches of {}",
+                     epoch, dataset_size, std::min(batch.micro, dataset_size));
+}
+
+Run::Run(const TrainingOptions& options, RunSubject subject)
+    : options_(options),
+      settings_{.program = subject.program,
+                .data = subject.identity,
+                .seed = options.seed,
+                .global_batch = subject.batch.global,
+                .data_order = options.data_order,
+                .partial_window = to_string(partial_window(options)),
+                .dataset_size = subject.data.size(),
+                .steps = options.steps,
+                .rules = training_rules(options)},
+      config_(std::move(subject.config)),
+      batch_(subject.batch),
+      unit_(subject.data.unit()),
+      progress_(stdout, options.log_every) {
+  const fs::path out = options.out;
+  if (!options.resume) {
+    require_new_run(out);
+    make_run_directory(out);
+  }
+  lock_.emplace(out);
+  if (options.resume) {
+    require_free_links(out);
+  } else {
+    require_new_run(out);  // again: another process may have begun here in between
+    metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::start_over);
+  }
+}
+
+fs::path Run::metrics_path() const { return fs::path(options_.out) / "metrics.jsonl"; }
+
 void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator) {
-  const fs::path out = options_.out;
-  resume_checkpoint(find_checkpoint(out), settings_, parameters, optimizer, accumulator);
-  truncate_after(out / "metrics.jsonl", accumulator.counters().update);
-  metrics_ = std::make_unique<JsonLines>(out / "metrics.jsonl", JsonLines::Mode::append);
-  fmt::print("Resuming {} at update {} of {}\n", out.string(), accumulator.counters().update, options_.steps);
+  const ResumePoint point = find_resume_point(options_.out);
+  const RunSettings saved = resume_checkpoint(point.checkpoint, settings_, parameters, optimizer, accumulator);
+  const Counters counters = accumulator.counters();
+  make_run_directory(options_.out);
+  truncate_after(metrics_path(), counters.window);
+  metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
+  if (!point.note.empty()) fmt::print("{}\n", point.note);
+  fmt::print("Resuming {} at update {} of {}\n", options_.out, counters.update, options_.steps);
+  for (const std::string& line : changed_rules(saved, settings_)) fmt::print("{}\n", line);
 }
 
 void Run::announce(const std::string& model) {
   fmt::print("{}\nbatch: {}\n", model, batch_.to_string());
+  const std::string windows = describe_windows(settings_.dataset_size, batch_, partial_window(options_));
+  if (!windows.empty()) fmt::print("{}\n", windows);
   std::fflush(stdout);
+}
+
+void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optimizer& optimizer,
+                const Accumulator& accumulator) {
+  const StopSignals signals;
+  trainer.on_window = [&](const WindowRecord& record) { log(record); };
+  trainer.on_save = [&] { save(parameters, optimizer, accumulator); };
+  trainer.stop_requested = [&] { return signals.requested(); };
+  const TrainingEnd end = trainer.run();
+  progress_.finish();
+  if (end == TrainingEnd::stopped)
+    fail(ErrorKind::stopped, "stopped at update {} of {}; the same command with --resume goes on",
+         accumulator.counters().update, options_.steps);
+  fmt::print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(), metrics_path().string());
 }
 
 void Run::log(const WindowRecord& record) {
@@ -90,13 +142,9 @@ void Run::log(const WindowRecord& record) {
 }
 
 void Run::save(const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator) {
+  // The log first: a checkpoint must not know of windows that a power cut takes from the log.
+  make_durable(metrics_path());
   save_checkpoint(options_.out, settings_, config_, parameters, optimizer, accumulator);
-}
-
-void Run::finish() {
-  progress_.finish();
-  const fs::path out = options_.out;
-  fmt::print("checkpoint {}\nmetrics    {}\n", (out / "latest").string(), (out / "metrics.jsonl").string());
 }
 
 }  // namespace accrue::train

@@ -3,39 +3,61 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "train/checkpoint.h"
 #include "train/cli.h"
+#include "train/data_identity.h"
 #include "train/json_lines.h"
 #include "train/progress.h"
+#include "train/run_directory.h"
 #include "train/trainer.h"
 
 namespace accrue::train {
 
+// What is trained, and on what.
+struct RunSubject {
+  std::string program;    // "gpt"
+  nlohmann::json config;  // describes the model
+  const Dataset& data;
+  DataIdentity identity;  // of the whole training data
+  BatchPlan batch;
+};
+
 class Run {
  public:
-  // Makes or reopens options.out. Throws Error(usage) if it holds a run already and options.resume is not set.
-  Run(const TrainingOptions& options, const std::string& program, nlohmann::json config, const Dataset& data,
-      const BatchPlan& batch);
+  // Makes or reopens options.out and keeps other processes out of it. Throws Error(usage) if it holds a run already and
+  // options.resume is not set, Error(cannot_create) if another process trains there or a file of the user's is in the
+  // way.
+  Run(const TrainingOptions& options, RunSubject subject);
 
   void resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator);
   // Says what is about to be trained and how its batches are made up.
   void announce(const std::string& model);
-  void log(const WindowRecord& record);
-  void save(const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator);
-  // Says where the files are.
-  void finish();
+  // Runs the trainer with a log, checkpoints, and a reaction to Ctrl-C and SIGTERM; then says where the files are.
+  // Throws Error(stopped) when a signal ended it early.
+  void train(Trainer& trainer, const ParameterStore& parameters, optim::Optimizer& optimizer,
+             const Accumulator& accumulator);
 
  private:
+  void log(const WindowRecord& record);
+  void save(const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator);
+  std::filesystem::path metrics_path() const;
+
   TrainingOptions options_;
   RunSettings settings_;
   nlohmann::json config_;
   BatchPlan batch_;
   std::string unit_;  // "tokens" or "samples"
+  std::optional<RunLock> lock_;
   std::unique_ptr<JsonLines> metrics_;
   Progress progress_;
   double window_seconds_ = 0;
 };
+
+// How the windows of a data set differ from what the batch alone says; empty where they do not. "windows: 3 an epoch of
+// 40 samples; the last holds 8".
+std::string describe_windows(std::int64_t dataset_size, const BatchPlan& batch, PartialWindow partial);
 
 }  // namespace accrue::train

@@ -39,19 +39,29 @@ WindowReport Trainer::run_window(std::int64_t index) {
   return report.value();
 }
 
+WindowReport Trainer::run_window_or_save(std::int64_t index) {
+  try {
+    return run_window(index);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::numeric && !accumulator_.window_open() && on_save) on_save();
+    throw;
+  }
+}
+
 bool Trainer::due(std::int64_t every, const WindowReport& report) const {
   return report.outcome == Outcome::updated && every > 0 && report.update % every == 0;
 }
 
-void Trainer::run() {
+TrainingEnd Trainer::run() {
   using Clock = std::chrono::steady_clock;
   Allocator& allocator = Allocator::of(device_);
   allocator.reset_peak();
+  TrainingEnd end = TrainingEnd::finished;
   std::int64_t empty_in_a_row = 0;
   bool saved = accumulator_.counters().window > 0;  // a restored state is that of a checkpoint
   while (accumulator_.counters().update < options_.steps) {
     const auto begin = Clock::now();
-    const WindowReport report = run_window(accumulator_.counters().window);
+    const WindowReport report = run_window_or_save(accumulator_.counters().window);
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     empty_in_a_row = report.outcome == Outcome::empty ? empty_in_a_row + 1 : 0;
     if (empty_in_a_row > windows_.windows_per_epoch())
@@ -62,15 +72,21 @@ void Trainer::run() {
         .seconds = seconds,
         .positions_per_second = static_cast<double>(report.samples * data_.positions_per_sample()) / seconds,
         .micro_batch = options_.batch.micro,
-        .peak_bytes = allocator.stats().total.peak};
+        .peak_bytes = allocator.stats().total.peak,
+        .dropped_per_epoch = windows_.dropped_per_epoch()};
     const bool last = report.update == options_.steps;
     if (validation_ != nullptr && (last || due(options_.evaluate_every, report)))
       record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_).loss;
     if (on_window) on_window(record);
     saved = due(options_.save_every, report);
     if (saved && on_save) on_save();
+    if (!last && stop_requested && stop_requested()) {
+      end = TrainingEnd::stopped;
+      break;
+    }
   }
   if (!saved && on_save) on_save();
+  return end;
 }
 
 }  // namespace accrue::train

@@ -26,12 +26,15 @@ struct TrainerOptions {
 // What the log says of one window.
 struct WindowRecord {
   WindowReport report;
-  double seconds = 0;               // of the window: loading, forward, backward, step
-  double positions_per_second = 0;  // tokens (or images) of the window by its seconds
-  std::int64_t micro_batch = 0;     // samples
-  std::size_t peak_bytes = 0;       // most device memory in use at once since the run began
+  double seconds = 0;                  // of the window: loading, forward, backward, step
+  double positions_per_second = 0;     // tokens (or images) of the window by its seconds
+  std::int64_t micro_batch = 0;        // samples
+  std::size_t peak_bytes = 0;          // most device memory in use at once since the run began
+  std::int64_t dropped_per_epoch = 0;  // samples that no window of an epoch contains (contract 4)
   std::optional<double> validation_loss;
 };
+
+enum class TrainingEnd { finished, stopped };
 
 class Trainer {
  public:
@@ -42,12 +45,16 @@ class Trainer {
   // Called after every window, and when a checkpoint is due.
   std::function<void(const WindowRecord&)> on_window;
   std::function<void()> on_save;
+  // Asked after every window: whether to stop before all updates are done.
+  std::function<bool()> stop_requested;
 
-  // Trains until options.steps updates are done, then saves. A restored accumulator continues where it stood.
-  void run();
+  // Trains until options.steps updates are done or it is asked to stop, then saves. A restored accumulator continues
+  // where it stood. Saves also before it throws because windows keep failing (contract 16): the weights are intact.
+  TrainingEnd run();
 
  private:
   WindowReport run_window(std::int64_t index);
+  WindowReport run_window_or_save(std::int64_t index);
   Batch load(std::int64_t first_position, std::int64_t count) const;
   bool due(std::int64_t every, const WindowReport& report) const;
 

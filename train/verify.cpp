@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "optim/adamw.h"
 #include "train/accumulator.h"
@@ -16,8 +18,31 @@ namespace {
 struct WindowResult {
   double loss = 0;
   std::vector<std::string> names;
-  std::vector<std::vector<float>> gradients, weights;
+  std::vector<std::vector<double>> gradients, weights;
   std::size_t peak_bytes = 0;
+};
+
+// Takes the gradient at the boundary, the only moment at which it is there: after the step the window is cleared.
+class GradientRecorder final : public optim::Optimizer {
+ public:
+  GradientRecorder(const ParameterStore& parameters, optim::Optimizer& optimizer)
+      : parameters_(parameters), optimizer_(optimizer) {}
+
+  void step(const Tensor& state) override {
+    for (const Parameter& parameter : parameters_.parameters()) sums.push_back(parameter.grad().to_vector<float>());
+    optimizer_.step(state);
+  }
+  std::vector<optim::NamedTensor> state_tensors() const override { return optimizer_.state_tensors(); }
+  std::string name() const override { return optimizer_.name(); }
+  std::vector<std::pair<std::string, double>> hyper_parameters() const override {
+    return optimizer_.hyper_parameters();
+  }
+
+  std::vector<std::vector<float>> sums;  // before the division, parameter by parameter
+
+ private:
+  const ParameterStore& parameters_;
+  optim::Optimizer& optimizer_;
 };
 
 std::int64_t parse_count(std::string_view text, const std::string& part) {
@@ -49,13 +74,23 @@ Batch window_samples(const Dataset& data, std::int64_t samples, bool unequal_tar
   return batch;
 }
 
-WindowResult run_window(const Batch& window, const Split& split, const VerifyOptions& options) {
+// values / divisor in f64, so that the division adds no rounding to what is compared.
+std::vector<double> divided(const std::vector<float>& values, double divisor) {
+  std::vector<double> result(values.begin(), values.end());
+  for (double& value : result) value /= divisor;
+  return result;
+}
+
+WindowResult run_window(const Batch& window, const Split& split, Normalisation normalisation,
+                        const VerifyOptions& options) {
   nn::Gpt model(options.model);
   ParameterStore parameters;
   nn::initialize(model, parameters, options.seed, options.device);
   optim::AdamW optimizer(parameters, {});
-  Accumulator accumulator(parameters, optimizer,
-                          {.accumulation = split.accumulation, .max_norm = 1.0, .seed = options.seed});
+  GradientRecorder recorder(parameters, optimizer);
+  Accumulator accumulator(
+      parameters, recorder,
+      {.accumulation = split.accumulation, .max_norm = 1.0, .normalisation = normalisation, .seed = options.seed});
 
   Allocator& allocator = Allocator::of(options.device);
   allocator.reset_peak();
@@ -68,11 +103,17 @@ WindowResult run_window(const Batch& window, const Split& split, const VerifyOpt
     const nn::Loss loss = model.loss(tape, window.inputs.view(shape, offset), window.targets.view(shape, offset));
     report = accumulator.accumulate(tape, loss);
   }
-  WindowResult result{.loss = report.value().loss, .peak_bytes = allocator.stats().total.peak};
+  WindowResult result{.loss = report.value().loss,
+                      .names = {},
+                      .gradients = {},
+                      .weights = {},
+                      .peak_bytes = allocator.stats().total.peak};
+  const auto divisor =
+      static_cast<double>(normalisation == Normalisation::targets ? report->targets : split.accumulation);
   for (const Parameter& parameter : parameters.parameters()) {
+    result.gradients.push_back(divided(recorder.sums[result.names.size()], divisor));
     result.names.push_back(parameter.name());
-    result.gradients.push_back(parameter.grad().to_vector<float>());
-    result.weights.push_back(parameter.master().to_vector<float>());
+    result.weights.push_back(divided(parameter.master().to_vector<float>(), 1));
   }
   return result;
 }
@@ -85,17 +126,17 @@ struct SquaredNorms {
   }
 };
 
-SquaredNorms compare(const std::vector<float>& values, const std::vector<float>& reference) {
+SquaredNorms compare(const std::vector<double>& values, const std::vector<double>& reference) {
   SquaredNorms norms;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const double difference = double{values[i]} - double{reference[i]};
+    const double difference = values[i] - reference[i];
     norms.difference += difference * difference;
-    norms.reference += double{reference[i]} * double{reference[i]};
+    norms.reference += reference[i] * reference[i];
   }
   return norms;
 }
 
-double overall(const std::vector<std::vector<float>>& values, const std::vector<std::vector<float>>& reference) {
+double overall(const std::vector<std::vector<double>>& values, const std::vector<std::vector<double>>& reference) {
   SquaredNorms total;
   for (std::size_t p = 0; p < values.size(); ++p) {
     const SquaredNorms norms = compare(values[p], reference[p]);
@@ -140,14 +181,19 @@ std::vector<Split> parse_splits(const std::string& text) {
   return splits;
 }
 
+double split_equivalence_bound(std::int64_t accumulation) {
+  return 1e-6 * std::sqrt(std::max(1.0, static_cast<double>(accumulation) / 1024));
+}
+
 std::vector<SplitDifference> verify_splits(const Dataset& data, const std::vector<Split>& splits,
                                            const VerifyOptions& options) {
   check(!splits.empty(), "verify_splits: no split given");
   const std::int64_t samples = splits.front().samples();
   const Batch window = window_samples(data, samples, options.unequal_targets, options.device);
-  const WindowResult whole = run_window(window, {.micro = samples, .accumulation = 1}, options);
+  const WindowResult whole = run_window(window, {.micro = samples, .accumulation = 1}, Normalisation::targets, options);
   std::vector<SplitDifference> differences;
-  for (const Split& split : splits) differences.push_back(difference(split, run_window(window, split, options), whole));
+  for (const Split& split : splits)
+    differences.push_back(difference(split, run_window(window, split, options.normalisation, options), whole));
   return differences;
 }
 

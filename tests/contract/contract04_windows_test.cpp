@@ -97,12 +97,14 @@ TEST(Contract04, DropLeavesTheTailOutAndCarryRunsIntoTheNextEpoch) {
     TrainerRun drop(dropped, trainer_options(2, 2, 2, PartialWindow::drop), small_gpt(), device);
     drop.run();
     EXPECT_THAT(dropped.shown, ElementsAre(0, 1, 2, 3, 0, 1, 2, 3));
+    for (const auto& record : drop.records) EXPECT_EQ(record.dropped_per_epoch, 3);  // reported
 
     const MemoryDataset carried(gpt_samples(small_gpt(), unequal_counts(7), 3, device));
     TrainerRun carry(carried, trainer_options(2, 2, 3, PartialWindow::carry), small_gpt(), device);
     carry.run();
     EXPECT_THAT(carried.shown, ElementsAre(0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4));
     EXPECT_EQ(carry.records[1].report.samples, 4);
+    EXPECT_EQ(carry.records[1].dropped_per_epoch, 0);
   }
 }
 

@@ -39,7 +39,7 @@ TEST_P(Contract12, SplittingAWindowMovesTheGradientByAtMostOneInAMillion) {
       Gpt split{nn::Gpt(config()), device};
       const auto report = split.window(samples, cut_evenly(64, 64 / accumulation));
       EXPECT_EQ(report.micro_batches, accumulation);
-      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound)
+      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound(accumulation))
           << "K = " << accumulation;
     }
   }
@@ -54,8 +54,28 @@ TEST_P(Contract12, RaggedSplitsToo) {
          std::vector<std::vector<std::int64_t>>{{12, 1}, {1, 12}, {5, 5, 3}, {1, 2, 3, 7}, cut_evenly(13, 1)}) {
       Gpt split{nn::Gpt(config()), device};
       split.window(samples, cut);
-      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound)
+      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound(std::ssize(cut)))
           << cut.size() << " parts";
+    }
+  }
+}
+
+TEST(Contract12Long, TheBoundIsConstantUpTo1024MicroBatchesAndGrowsWithTheSquareRootBeyond) {
+  EXPECT_DOUBLE_EQ(train::split_equivalence_bound(1), 1e-6);
+  EXPECT_DOUBLE_EQ(train::split_equivalence_bound(1024), 1e-6);
+  EXPECT_DOUBLE_EQ(train::split_equivalence_bound(4096), 2e-6);
+}
+
+TEST(Contract12Long, HoldsForWindowsOfManyMicroBatches) {
+  const nn::GptConfig tiny{.vocabulary = 13, .context = 8, .layers = 1, .heads = 1, .width = 8};
+  for (const Device device : devices()) {
+    for (const std::int64_t accumulation : {1024, 4096}) {
+      const Samples samples = gpt_samples(tiny, unequal_counts(accumulation), 4, device);
+      Gpt whole{nn::Gpt(tiny), device}, split{nn::Gpt(tiny), device};
+      whole.window(samples);
+      split.window(samples, cut_evenly(accumulation, 1));
+      EXPECT_LE(relative_error(split.gradient(), whole.gradient()), train::split_equivalence_bound(accumulation))
+          << "K = " << accumulation;
     }
   }
 }

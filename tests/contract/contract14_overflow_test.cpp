@@ -133,6 +133,12 @@ TEST(Contract16, PatienceEndsTheRunNamingTheFirstNonFiniteParameter) {
     EXPECT_THAT(message, AllOf(HasSubstr("3 windows in a row"), HasSubstr("second"), HasSubstr("update 1")));
     EXPECT_EQ(message.find("first non-finite parameter gradient: first)"), std::string::npos);
     EXPECT_EQ(training.bits(), before);
+    // The window that ends the run is closed and counted like any other (contract 5).
+    const train::Counters counters = training.accumulator.counters();
+    EXPECT_FALSE(training.accumulator.window_open());
+    EXPECT_EQ(counters.window, 4);
+    EXPECT_EQ(counters.window, counters.update + counters.skipped + counters.empty);
+    EXPECT_EQ(training.accumulator.state().window, 4);
   }
 }
 

@@ -8,6 +8,7 @@
 #include "tests/testing/training_data.h"
 #include "tests/train/files.h"
 #include "train/checkpoint.h"
+#include "train/run_directory.h"
 
 namespace accrue::testing {
 namespace {
@@ -29,11 +30,14 @@ const train::AccumulatorOptions schedule{
     .seed = 7};
 
 const train::RunSettings settings{.program = "test",
+                                  .data = {},
                                   .seed = 7,
                                   .global_batch = global_batch,
                                   .data_order = "shuffled",
                                   .partial_window = "step",
-                                  .dataset_size = dataset_size};
+                                  .dataset_size = dataset_size,
+                                  .steps = 8,
+                                  .rules = {}};
 
 void save(const std::filesystem::path& folder, TrainerRun& run) {
   train::make_run_directory(folder);

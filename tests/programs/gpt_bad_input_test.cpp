@@ -114,7 +114,9 @@ TEST_F(GptBadInput, NumbersTooLargeToServe) {
     expect_training_refused({option, "1000000000000000"}, ErrorKind::usage, {option});
   // Nothing is wrong with the numbers, but no machine has the memory.
   expect_training_refused({"--layers", "1", "--width", "1000000", "--heads", "1", "--context", "8"}, ErrorKind::memory,
-                          {"memory"});
+                          {"memory", "TiB", "smaller --micro-batch with a larger --accumulation"});
+  expect_error(gpt({"verify", "--layers", "1", "--width", "1000000", "--heads", "1", "--context", "8"}),
+               ErrorKind::memory, {"TiB", "smaller --splits or a smaller model"});
 }
 
 TEST_F(GptBadInput, OptionsOfTheOtherCommands) {
@@ -167,6 +169,14 @@ TEST_F(GptBadInput, Schedules) {
   expect_training_refused({"--schedule", "wsd", "--warmup", "1", "--decay", "2"}, ErrorKind::usage, {"decay", "is 2"});
   expect_training_refused({"--schedule", "linear", "--learning-rate", "0.001", "--min-learning-rate", "0.01"},
                           ErrorKind::usage, {"0.01", "0.001"});
+}
+
+TEST_F(GptBadInput, ScheduleOptionsWithoutEffect) {
+  for (const char* schedule : {"constant", "linear", "cosine"})
+    expect_training_refused({"--schedule", schedule, "--decay", "1"}, ErrorKind::usage,
+                            {"--decay", fmt::format("--schedule {}", schedule), "--schedule wsd"});
+  expect_training_refused({"--min-learning-rate", "0.0001"}, ErrorKind::usage,
+                          {"--min-learning-rate", "--schedule constant"});
 }
 
 TEST_F(GptBadInput, WordsThatAreNoChoice) {

@@ -1,4 +1,8 @@
 // `gpt train --resume`: a run in pieces is the run in one go, or nothing happens at all.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include "tests/programs/programs.h"
 
 namespace accrue::testing {
@@ -49,7 +53,8 @@ TEST_F(GptResume, CutsTheLogBackToTheCheckpoint) {
   train("run", {"--steps", "2"});
   // As a killed run leaves it: updates after the checkpoint, the last line half written.
   const std::string log = read_file(path("run/metrics.jsonl"));
-  write_file(path("run/metrics.jsonl"), log + R"({"update": 3, "loss": 1.0})" + "\n" + R"({"update": 4, "lo)");
+  write_file(path("run/metrics.jsonl"),
+             log + R"({"update": 2, "window": 2, "outcome": "skipped"})" + "\n" + R"({"update": 4, "lo)");
   expect_success(resume("run", {"--steps", "4"}));
   EXPECT_EQ(mathematics("run"), mathematics("whole"));
 }
@@ -112,7 +117,43 @@ TEST_F(GptResume, RefusesSettingsThatWouldShowItOtherSamples) {
   expect_refused(
       "run",
       {"train", "--text", path("longer"), "--out", path("run"), "--resume", "--steps", "4", "--micro-batch", "4"},
-      ErrorKind::usage, {"number of training samples of 40", "50"});
+      ErrorKind::bad_data, {"training data has changed", "use the same data"});
+}
+
+TEST_F(GptResume, SaysWhichRulesOfTrainingHaveChanged) {
+  const Arguments before = {"--schedule", "cosine", "--learning-rate", "0.01", "--clip", "1"};
+  train("run", joined(before, {"--steps", "2"}));
+  EXPECT_THAT(resume("run", joined(before, {"--steps", "2"})).out,
+              ::testing::Not(::testing::HasSubstr("resuming with")));
+  const ProcessResult changed =
+      resume("run", {"--steps", "4", "--schedule", "linear", "--learning-rate", "0.005", "--clip", "1"});
+  expect_success(changed);
+  for (const char* line : {"resuming with a changed --schedule: cosine → linear\n",
+                           "resuming with a changed --learning-rate: 0.01 → 0.005\n",
+                           "resuming with 4 updates instead of 2: the linear schedule is stretched over them\n"})
+    EXPECT_THAT(changed.out, ::testing::HasSubstr(line));
+  EXPECT_THAT(changed.out, ::testing::Not(::testing::HasSubstr("--clip")));
+}
+
+TEST_F(GptResume, FallsBackToAnEarlierCheckpointAndSaysSo) {
+  train("whole", {"--steps", "6"});
+  train("run", {"--steps", "5", "--save-every", "2"});
+  fs::remove(folder_ / "run/latest");
+  write_file(folder_ / "run/checkpoints/update-00000005/state.json", "{");
+  const ProcessResult resumed = resume("run", {"--steps", "6"});
+  expect_success(resumed);
+  EXPECT_THAT(resumed.out, ::testing::HasSubstr("resuming from " + path("run/checkpoints/update-00000004")));
+  EXPECT_THAT(resumed.out, ::testing::HasSubstr("at update 4 of 6"));
+  EXPECT_EQ(mathematics("run"), mathematics("whole"));
+  EXPECT_EQ(weights("run"), weights("whole"));
+}
+
+TEST_F(GptResume, NeedsARunAndNotACheckpoint) {
+  train("run", {"--steps", "2"});
+  expect_refused("run", training("run/checkpoints/update-00000002", {"--resume", "--steps", "4"}), ErrorKind::usage,
+                 {"update-00000002", "is a checkpoint"});
+  expect_refused("run", joined(training("run/checkpoints/update-00000002", {"--steps", "4"}), tiny_model()),
+                 ErrorKind::cannot_create, {"update-00000002/model.safetensors"});
 }
 
 TEST_F(GptResume, RefusesAnotherModelThanTheCheckpoints) {
@@ -128,6 +169,29 @@ TEST_F(GptResume, AnExistingRunIsNotOverwritten) {
   train("run", {"--steps", "2"});
   expect_refused("run", joined(training("run", {"--steps", "4"}), tiny_model()), ErrorKind::usage,
                  {"already holds a run", "--resume"});
+  fs::remove(folder_ / "run/latest");
+  fs::remove_all(folder_ / "run/checkpoints");
+  expect_refused("run", joined(training("run", {"--steps", "4"}), tiny_model()), ErrorKind::usage,
+                 {"already holds a run", "--resume", "another directory"});
+  expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::no_input,
+                 {"no checkpoint", "remove the directory"});
+}
+
+TEST_F(GptResume, ADirectoryInWhichAnotherProcessTrainsIsLeftAlone) {
+  train("run", {"--steps", "2"});
+  const int fd = ::open(path("run/lock").c_str(), O_RDWR);
+  ASSERT_EQ(::flock(fd, LOCK_EX), 0);
+  expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::cannot_create,
+                 {path("run"), "another process"});
+  fs::create_directory(folder_ / "fresh");
+  write_file(folder_ / "fresh/lock", "");
+  const int fresh = ::open(path("fresh/lock").c_str(), O_RDWR);
+  ASSERT_EQ(::flock(fresh, LOCK_EX), 0);
+  expect_error(gpt(joined(training("fresh", {"--steps", "2"}), tiny_model())), ErrorKind::cannot_create,
+               {path("fresh"), "another process"});
+  ::close(fd);
+  ::close(fresh);
+  expect_success(resume("run", {"--steps", "4"}));
 }
 
 TEST_F(GptResume, WithoutACheckpointSaysThatThereIsNone) {

@@ -20,12 +20,14 @@ TEST_F(GptTrain, LogsOneObjectPerUpdateWithItsNumbers) {
   train("run", {"--steps", "5", "--micro-batch", "2", "--accumulation", "3", "--learning-rate", "0.01"});
   const auto objects = metrics("run");
   ASSERT_EQ(objects.size(), 5u);
-  const std::set<std::string> keys = {"update",      "loss",         "grad_norm", "learning_rate", "tokens_per_second",
-                                      "micro_batch", "accumulation", "targets",   "peak_bytes"};
+  const std::set<std::string> keys = {
+      "update",      "window",       "loss",    "grad_norm", "learning_rate", "tokens_per_second",
+      "micro_batch", "accumulation", "targets", "peak_bytes"};
   for (std::size_t i = 0; i < objects.size(); ++i) {
     SCOPED_TRACE(objects[i].dump());
     EXPECT_EQ(keys_of(objects[i]), keys);
     EXPECT_EQ(objects[i]["update"], i + 1);
+    EXPECT_EQ(objects[i].at("window"), i);
     EXPECT_EQ(objects[i]["micro_batch"], 2);
     EXPECT_EQ(objects[i]["accumulation"], 3);
     EXPECT_EQ(objects[i]["targets"], 2 * 3 * context);
@@ -56,6 +58,26 @@ TEST_F(GptTrain, SaysWhatItTrainsAndWhereTheFilesAre) {
   EXPECT_THAT(result.out, ::testing::HasSubstr(path("run/metrics.jsonl")));
 }
 
+TEST_F(GptTrain, SaysWhatAWindowReallyHolds) {
+  const auto said = [&](const Arguments& options) {
+    const ProcessResult result = gpt(joined(training("run", joined({"--steps", "1"}, options)), tiny_model()));
+    expect_success(result);
+    const nlohmann::json object = metrics("run").at(0);
+    std::filesystem::remove_all(folder_ / "run");
+    return std::pair(result.out, object);
+  };
+  const auto [large, of_large] = said({"--global-batch", "64", "--micro-batch", "16"});
+  EXPECT_THAT(large, ::testing::HasSubstr("each update sees all 40, in micro-batches of 16"));
+  EXPECT_EQ(of_large["targets"], 40 * context);
+  const auto [dropped, of_dropped] = said({"--global-batch", "16", "--partial-window", "drop"});
+  EXPECT_THAT(dropped, ::testing::HasSubstr("--partial-window drop leaves 8 samples of each epoch out"));
+  EXPECT_EQ(of_dropped.at("dropped_per_epoch"), 8);
+  // The default micro-batch of 12 and not the largest divisor of 13.
+  const auto [ragged, of_ragged] = said({"--ragged", "--global-batch", "13"});
+  EXPECT_THAT(ragged, ::testing::HasSubstr("micro-batch 12 x accumulation 2 x 1 device (the last micro-batch has 1)"));
+  EXPECT_EQ(of_ragged["accumulation"], 2);
+}
+
 TEST_F(GptTrain, LossStartsAtThatOfChanceAndFallsOnTextWithAPattern) {
   write_file(path("text"), alphabet_text(321));
   train("run", {"--steps", "60", "--micro-batch", "8", "--learning-rate", "0.02", "--weight-decay", "0"});
@@ -78,6 +100,11 @@ TEST_F(GptTrain, FollowsTheSchedule) {
   for (const auto& object : metrics("run")) rates.push_back(object["learning_rate"]);
   // Up to the peak over 2 updates, then a straight line that would reach the minimum after 4 more; rounded to f32.
   expect_close(rates, {0.004, 0.008, 0.008, 0.007, 0.006, 0.005}, 0x1p-24);
+}
+
+TEST_F(GptTrain, AWsdScheduleWithADecayOfZeroStaysAtItsPeak) {
+  train("run", {"--steps", "10", "--schedule", "wsd", "--decay", "0", "--learning-rate", "0.008"});
+  for (const auto& object : metrics("run")) EXPECT_EQ(object["learning_rate"].get<float>(), 0.008f);
 }
 
 TEST_F(GptTrain, TheSameSeedGivesTheSameBitsAndAnotherSeedOthers) {
@@ -197,6 +224,10 @@ TEST_F(GptTrain, EndsWithCode70WhenTheWeightsExplode) {
       gpt(joined(training("run", {"--steps", "100", "--learning-rate", "1e30"}), tiny_model()));
   expect_error(result, ErrorKind::numeric, {"not finite in 20 windows in a row", "--learning-rate"});
   EXPECT_THAT(result.out, ::testing::HasSubstr("skipped"));
+  // The weights from before the windows that failed are kept, and their counters fit the log.
+  const nlohmann::json state = nlohmann::json::parse(read_file(folder_ / "run/latest/state.json"));
+  EXPECT_GE(state["skipped"], 20);
+  EXPECT_EQ(state["update"], metrics("run").back()["update"]);
 }
 
 }  // namespace

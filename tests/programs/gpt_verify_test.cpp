@@ -18,7 +18,7 @@ class GptVerify : public GptTest {
     double loss = 0, gradient = 0, weights = 0;
   };
   static std::vector<Row> rows(const std::string& table) {
-    static const std::regex row(R"(^ *(\d+ x \d+) +(\S+) +(\S+) +(\S+) +\S+ (B|KiB|MiB|GiB) +\S+ \S+$)");
+    static const std::regex row(R"(^ *(\d+ x \d+) +(\S+) +(\S+) +\S+ +(\S+) +\S+ (B|KiB|MiB|GiB) +\S+ \S+$)");
     std::vector<Row> result;
     for (const std::string& line : lines_of(table)) {
       std::smatch match;
@@ -58,6 +58,15 @@ TEST_F(GptVerify, HoldsWithDropoutRecomputationEqualTargetsAndText) {
   expect_holds(verify({"--splits", "1x8,4x2", "--dropout", "0.1", "--recompute"}), {"1 x 8", "4 x 2"});
   expect_holds(verify({"--splits", "1x8,4x2", "--equal-targets", "--seed", "3"}), {"1 x 8", "4 x 2"});
   expect_holds(verify({"--splits", "1x8,4x2", "--text", path("text"), "--threads", "2"}), {"1 x 8", "4 x 2"});
+}
+
+TEST_F(GptVerify, FailsForAGradientThatDependsOnTheSplit) {
+  const Arguments means = {"--normalisation", "micro-batches", "--splits", "8x1,2x4"};
+  const ProcessResult result = verify(means);
+  expect_error(result, ErrorKind::numeric, {"split 2x4", "1.0e-06"});
+  EXPECT_THAT(result.out, ::testing::HasSubstr("<-- beyond the bound"));
+  EXPECT_THAT(result.out, ::testing::Not(::testing::HasSubstr("Every split gives")));
+  expect_holds(verify(joined(means, {"--equal-targets"})), {"8 x 1", "2 x 4"});
 }
 
 TEST_F(GptVerify, RefusesSplitsThatAreNone) {

@@ -35,6 +35,14 @@ void add_zeros(TensorFile& file, const std::string& name, const std::vector<std:
   file.header[name] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {begin, begin + bytes}}};
 }
 
+void add_copy(TensorFile& file, const std::string& name, const std::string& source) {
+  const nlohmann::json entry = file.header[source];
+  const std::size_t begin = entry["data_offsets"][0], end = entry["data_offsets"][1], at = file.data.size();
+  file.data += file.data.substr(begin, end - begin);
+  file.header[name] = entry;
+  file.header[name]["data_offsets"] = {at, at + end - begin};
+}
+
 // The names as in a file that transformers' GPT2LMHeadModel saved, the constants of its older versions included.
 std::string with_prefix(const std::string& file) {
   const TensorFile plain = parse_tensors(file);
@@ -43,7 +51,7 @@ std::string with_prefix(const std::string& file) {
     prefixed.header[name == "__metadata__" ? name : "transformer." + name] = entry;
   add_zeros(prefixed, "transformer.h.0.attn.bias", {1, 1, 8, 8});
   add_zeros(prefixed, "transformer.h.0.attn.masked_bias", {1});
-  add_zeros(prefixed, "lm_head.weight", {256, 16});
+  add_copy(prefixed, "lm_head.weight", "transformer.wte.weight");
   return to_file(prefixed);
 }
 
@@ -85,6 +93,37 @@ TEST_F(GptWeights, TrainOnAShorterContextThanTheirs) {
   EXPECT_EQ(metrics("run").at(0)["targets"], 2 * 4);
   expect_error(start_from(path("prefixed"), {"--heads", "2", "--context", "9"}), ErrorKind::bad_data,
                {"--context 9", "8 positions"});
+}
+
+TEST_F(GptWeights, ARunOnAShorterContextSaysWhatAResumeOfItNeeds) {
+  const Arguments options = {"--heads", "2", "--context", "4"};
+  expect_success(start_from(path("prefixed"), options));
+  const Arguments resume = training("run", {"--resume", "--steps", "2"});
+  expect_error(gpt(resume), ErrorKind::usage, {"samples of 80", "has 40", "--context", "--validation-fraction"});
+  expect_success(gpt(joined(resume, {"--context", "4"})));
+}
+
+TEST_F(GptWeights, WithAHeadOfTheirOwnAreRefused) {
+  TensorFile untied = parse_tensors(weights("source")), other_shape = untied;
+  add_zeros(untied, "lm_head.weight", {256, 16});
+  add_zeros(other_shape, "lm_head.weight", {16, 256});
+  for (const TensorFile& file : {untied, other_shape}) {
+    write_file(path("untied"), to_file(file));
+    expect_error(start_from(path("untied"), {"--heads", "2"}), ErrorKind::bad_data,
+                 {path("untied"), "lm_head.weight", "untied heads are not supported"});
+  }
+}
+
+TEST_F(GptWeights, InTheRunsOwnDirectoryAreNotReplaced) {
+  for (const char* name : {"model.safetensors", "config.json"}) {
+    std::filesystem::create_directory(folder_ / "pre");
+    write_file(folder_ / "pre" / name, weights("source"));
+    const auto before = snapshot(folder_ / "pre");
+    expect_error(gpt(training("pre", {"--weights", path("source/model.safetensors"), "--heads", "2", "--steps", "1"})),
+                 ErrorKind::cannot_create, {path("pre"), name, "another --out"});
+    EXPECT_EQ(snapshot(folder_ / "pre"), before);
+    std::filesystem::remove_all(folder_ / "pre");
+  }
 }
 
 TEST_F(GptWeights, NeedTheNumberOfHeads) {

@@ -33,7 +33,7 @@ TEST(Help, ListsTheOptionsOfEveryCommand) {
        {"--checkpoint", "--weights", "--heads", "--prompt", "--tokens", "--temperature", "--top-k", "--seed"}},
       {"gpt",
        {"verify", "--help"},
-       joined(model, {"--splits", "--text", "--equal-targets", "--seed", "--device", "--threads"})},
+       joined(model, {"--splits", "--text", "--equal-targets", "--normalisation", "--seed", "--device", "--threads"})},
       {"gpt", {"plot", "--help"}, {"metrics"}},
       {"mlp", {"--help"}, {"train", "eval"}},
       {"mlp", {"train", "--help"}, joined(run, {"--data", "--epochs", "--hidden", "--dropout"})},

@@ -10,6 +10,7 @@
 #include "nn/mlp.h"
 #include "tests/testing/training.h"
 #include "tests/train/files.h"
+#include "train/run_directory.h"
 #include "train/weights_file.h"
 
 namespace accrue::train {
@@ -22,11 +23,14 @@ using ::testing::HasSubstr;
 using Mlp = Training<nn::Mlp>;
 
 const RunSettings settings{.program = "mlp",
+                           .data = {.bytes = 4, .hash = 0xabc},
                            .seed = 3,
                            .global_batch = 8,
                            .data_order = "shuffled",
                            .partial_window = "step",
-                           .dataset_size = 100};
+                           .dataset_size = 100,
+                           .steps = 10,
+                           .rules = {{"--clip", "1"}}};
 
 // A run directory with one checkpoint of a model that has done two updates.
 class Checkpoint : public ::testing::Test {
@@ -103,9 +107,11 @@ TEST_F(Checkpoint, SavingTheSameUpdateAgainReplacesIt) {
 }
 
 TEST_F(Checkpoint, LeavesNoTemporaryFilesBehind) {
+  save(trained);
   for (const auto& entry : fs::recursive_directory_iterator(run())) {
     EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
     EXPECT_EQ(entry.path().string().find(".new"), std::string::npos) << entry.path();
+    EXPECT_EQ(entry.path().string().find(".old"), std::string::npos) << entry.path();
   }
 }
 
@@ -133,6 +139,30 @@ TEST_F(Checkpoint, AnotherSettingIsAUsageErrorThatNamesBothValues) {
   EXPECT_THAT(changed([](RunSettings& s) { s.data_order = "sequential"; }), HasSubstr("--data-order shuffled"));
   EXPECT_THAT(changed([](RunSettings& s) { s.partial_window = "drop"; }), HasSubstr("--partial-window step"));
   EXPECT_THAT(changed([](RunSettings& s) { s.dataset_size = 99; }), AllOf(HasSubstr("100"), HasSubstr("99")));
+}
+
+TEST_F(Checkpoint, OtherDataIsBadData) {
+  RunSettings other = settings;
+  other.data.hash = 0xabd;
+  EXPECT_THAT(refusal(ErrorKind::bad_data, other), AllOf(HasSubstr("training data has changed"), HasSubstr("0abd")));
+  other = settings;
+  other.data.bytes = 5;
+  EXPECT_THAT(refusal(ErrorKind::bad_data, other), AllOf(HasSubstr("5 bytes"), HasSubstr("4 bytes")));
+}
+
+TEST_F(Checkpoint, AnotherNumberOfSamplesNamesTheOptionsThatDecideIt) {
+  RunSettings other = settings;
+  other.dataset_size = 99;
+  EXPECT_THAT(refusal(ErrorKind::usage, other), AllOf(HasSubstr("--context"), HasSubstr("--validation-fraction")));
+}
+
+TEST_F(Checkpoint, GivesBackTheSettingsItWasSavedWith) {
+  Mlp fresh{nn::Mlp({3, 5, 2})};
+  RunSettings changed = settings;
+  changed.steps = 20;
+  changed.rules = {{"--clip", "0.5"}};
+  EXPECT_EQ(resume_checkpoint(find_checkpoint(run()), changed, fresh.parameters, fresh.optimizer, fresh.accumulator),
+            settings);
 }
 
 TEST_F(Checkpoint, AModelOfAnotherShapeIsBadDataAndChangesNothing) {
@@ -195,8 +225,9 @@ TEST_F(Checkpoint, ADamagedStateIsBadDataAndChangesNothing) {
 }
 
 TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
-  for (const std::string key : {"program", "seed", "global_batch", "optimizer", "micro", "window", "update", "skipped",
-                                "empty", "skipped_in_a_row", "loss_scale", "format_version"}) {
+  for (const std::string key :
+       {"program", "seed", "global_batch", "optimizer", "micro", "window", "update", "skipped", "empty",
+        "skipped_in_a_row", "loss_scale", "format_version", "data_bytes", "data_hash", "steps", "rules"}) {
     change_state([&](nlohmann::json& json) { json.erase(key); });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'" + key + "'"));
     save(trained);
@@ -231,7 +262,7 @@ TEST_F(Checkpoint, NumbersOutsideTheirTypeAreBadData) {
   change_state([](nlohmann::json& json) { json["seed"] = -3; });
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'seed'"));
   save(trained);
-  change_state([](nlohmann::json& json) { json["format_version"] = (std::int64_t{1} << 32) + 1; });  // 1 in 32 bits
+  change_state([](nlohmann::json& json) { json["format_version"] = (std::int64_t{1} << 32) + 2; });  // 2 in 32 bits
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'format_version'"));
 }
 
@@ -244,8 +275,8 @@ TEST_F(Checkpoint, CountersWhoseSumOverflowsAreBadData) {
 }
 
 TEST_F(Checkpoint, AnotherFormatVersionIsBadData) {
-  change_state([](nlohmann::json& json) { json["format_version"] = 2; });
-  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("format version 2, but this Accrue reads version 1"));
+  change_state([](nlohmann::json& json) { json["format_version"] = 1; });
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("format version 1, but this Accrue reads version 2"));
 }
 
 TEST_F(Checkpoint, AnotherOptimizerIsAUsageError) {

@@ -60,32 +60,41 @@ TEST(JsonNumber, EveryDoubleComesBackWithItsBits) {
     EXPECT_EQ(nlohmann::json::parse(json_number(value).dump()).get<double>(), value);
 }
 
-TEST(TruncateAfter, KeepsTheUpdatesUpToTheLast) {
+TEST(TruncateAfter, KeepsTheFirstWindows) {
   const TemporaryFolder folder;
   const fs::path path = folder / "log.jsonl";
-  write_file(path, "{\"update\":1}\n{\"update\":2,\"loss\":0.5}\n{\"update\":3}\n");
+  write_file(path, "{\"window\":0}\n{\"loss\":0.5,\"window\":1}\n{\"window\":2}\n");
   truncate_after(path, 2);
-  EXPECT_EQ(read_file(path), "{\"update\":1}\n{\"update\":2,\"loss\":0.5}\n");
+  EXPECT_EQ(read_file(path), "{\"window\":0}\n{\"loss\":0.5,\"window\":1}\n");
   truncate_after(path, 0);
   EXPECT_EQ(read_file(path), "");
+}
+
+TEST(TruncateAfter, SkippedWindowsAfterTheCheckpointGoAlthoughTheirUpdateIsItsOwn) {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "log.jsonl";
+  const std::string kept = "{\"update\":1,\"window\":0}\n{\"update\":1,\"window\":1}\n";
+  write_file(path, kept + "{\"update\":1,\"window\":2}\n");
+  truncate_after(path, 2);
+  EXPECT_EQ(read_file(path), kept);
 }
 
 TEST(TruncateAfter, ATornLastLineGoes) {
   const TemporaryFolder folder;
   const fs::path path = folder / "log.jsonl";
-  write_file(path, "{\"update\":1}\n{\"upda");
+  write_file(path, "{\"window\":0}\n{\"wind");
   truncate_after(path, 9);
-  EXPECT_EQ(read_file(path), "{\"update\":1}\n");
-  write_file(path, "{\"update\":1}\n{\"update\":2}");  // whole, but for its end: kept as a line
+  EXPECT_EQ(read_file(path), "{\"window\":0}\n");
+  write_file(path, "{\"window\":0}\n{\"window\":1}");  // whole, but for its end: kept as a line
   truncate_after(path, 9);
-  EXPECT_EQ(read_file(path), "{\"update\":1}\n{\"update\":2}\n");
+  EXPECT_EQ(read_file(path), "{\"window\":0}\n{\"window\":1}\n");
 }
 
 TEST(TruncateAfter, AMissingFileStaysMissingAndNothingTemporaryStays) {
   const TemporaryFolder folder;
   truncate_after(folder / "none.jsonl", 5);
   EXPECT_TRUE(fs::is_empty(folder.path()));
-  write_file(folder / "log.jsonl", "{\"update\":1}\n");
+  write_file(folder / "log.jsonl", "{\"window\":1}\n");
   truncate_after(folder / "log.jsonl", 5);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
 }

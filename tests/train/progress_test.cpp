@@ -1,8 +1,14 @@
 #include "train/progress.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
+#include <array>
 #include <limits>
 #include <string>
 
@@ -76,10 +82,24 @@ TEST(FormatProgress, ShowsALossThatIsNotFinite) {
   EXPECT_THAT(format_progress(diverged), ::testing::HasSubstr("loss nan"));
 }
 
-TEST(FormatProgress, IsCutToTheWidth) {
+TEST(FormatProgress, SparesWordsBeforeNumbersWhereTheWidthIsShort) {
   const std::string whole = format_progress(state);
-  EXPECT_EQ(format_progress(state, 20), whole.substr(0, 20));
   EXPECT_EQ(format_progress(state, 200), whole);
+  EXPECT_EQ(format_progress(state, whole.size()), whole);
+  EXPECT_EQ(format_progress(state, 79), "40/1000  loss 2.3456  norm 0.81  21,000 tokens/s  3m 05s left  35.2 MiB");
+  EXPECT_EQ(format_progress(state, 60), "40/1000 loss 2.3456 norm 0.81 21.0k tokens/s 3m 05s 35.2 MiB");
+  EXPECT_EQ(format_progress(state, 10), "40/1000 lo");
+}
+
+TEST(FormatProgress, EverythingFitsInEightyColumnsAlsoInLongRuns) {
+  const ProgressState large{.update = 123456,
+                            .total = 1000000,
+                            .loss = 10.82345,
+                            .grad_norm = 1.234e-5,
+                            .rate = 1234567,
+                            .remaining_seconds = 100 * 3600 + 59 * 60,
+                            .peak_bytes = std::size_t{1023} << 20};
+  EXPECT_EQ(format_progress(large, 79), "123456/1000000 loss 10.8234 norm 1.23e-05 1.2M tokens/s 100h 59m 1023.0 MiB");
 }
 
 // What Progress writes to a file, which is no terminal.
@@ -112,6 +132,67 @@ TEST(Progress, AlwaysWritesAnUpdateWithAValidationLoss) {
           {.update = update, .total = 10, .validation_loss = update == 5 ? std::optional(1.5) : std::nullopt});
   });
   EXPECT_EQ(text, format_progress({.update = 5, .total = 10, .validation_loss = 1.5}) + "\n");
+}
+
+// A terminal of 80 columns, and what was written to it.
+class Terminal {
+ public:
+  Terminal() : master_(posix_openpt(O_RDWR | O_NOCTTY)) {
+    grantpt(master_);
+    unlockpt(master_);
+    stream_ = std::fopen(ptsname(master_), "w");
+    const winsize size{.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
+    ioctl(fileno(stream_), TIOCSWINSZ, &size);
+  }
+  ~Terminal() {
+    std::fclose(stream_);
+    close(master_);
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+
+  std::FILE* stream() { return stream_; }
+  std::string shown() {
+    std::fflush(stream_);
+    std::string text;
+    // A terminal hands on what arrives in pieces; a tenth of a second without one is the end.
+    for (pollfd ready{.fd = master_, .events = POLLIN, .revents = 0}; poll(&ready, 1, 100) > 0;) {
+      std::array<char, 4096> piece;
+      const ssize_t size = read(master_, piece.data(), piece.size());
+      if (size <= 0) break;
+      text.append(piece.data(), static_cast<std::size_t>(size));
+    }
+    return text;
+  }
+
+ private:
+  int master_;
+  std::FILE* stream_;
+};
+
+TEST(Progress, RewritesItsLineOnATerminalWithThePeakInSight) {
+  Terminal terminal;
+  Progress progress(terminal.stream(), 1);
+  progress.show(state);
+  progress.show(state);
+  const std::string line = "\r\x1b[K" + format_progress(state, 79);
+  EXPECT_EQ(terminal.shown(), line + line);
+  EXPECT_THAT(line, ::testing::EndsWith("35.2 MiB"));
+}
+
+TEST(Progress, KeepsLinesWithAValidationLossWholeOnATerminal) {
+  ProgressState validated = state;
+  validated.validation_loss = 2.5;
+  Terminal terminal;
+  Progress progress(terminal.stream(), 1);
+  progress.show(validated);
+  EXPECT_EQ(terminal.shown(), "\r\x1b[K" + format_progress(validated) + "\r\n");
+}
+
+TEST(Progress, EndsAnOpenLineWithItsLife) {
+  Terminal terminal;
+  { Progress(terminal.stream(), 1).show(state); }
+  EXPECT_THAT(terminal.shown(), ::testing::EndsWith("35.2 MiB\r\n"));
 }
 
 TEST(Progress, WritesNoControlCharactersToAFile) {

@@ -134,6 +134,39 @@ TEST(Trainer, ADataSetWithoutAnyTargetIsBadData) {
   EXPECT_THAT(error_message([&] { run.run(); }, ErrorKind::bad_data), HasSubstr("every target is masked"));
 }
 
+TEST(Trainer, StopsAfterTheWindowInWhichItIsAskedToAndSaves) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1));
+  for (const std::int64_t save_every : {0, 3}) {  // without a checkpoint of its own at the stop, and with one
+    TrainerOptions o = options(2, 1, 5);
+    o.save_every = save_every;
+    TrainerRun run(data, o, small_gpt(), Device::cpu());
+    std::vector<std::int64_t> saved_at;
+    run.trainer.on_save = [&] { saved_at.push_back(run.training.accumulator.counters().update); };
+    run.trainer.stop_requested = [&] { return run.records.size() == 3; };
+    EXPECT_EQ(run.trainer.run(), TrainingEnd::stopped);
+    EXPECT_EQ(run.records.size(), 3u);
+    EXPECT_THAT(saved_at, ElementsAre(3));
+  }
+}
+
+TEST(Trainer, IsFinishedWhenAskedToStopAfterTheLastWindow) {
+  const MemoryDataset data(gpt_samples(small_gpt(), {8, 8}, 1));
+  TrainerRun run(data, options(1, 1, 2), small_gpt(), Device::cpu());
+  run.trainer.stop_requested = [&] { return run.records.size() == 2; };
+  EXPECT_EQ(run.trainer.run(), TrainingEnd::finished);
+}
+
+TEST(Trainer, SavesTheIntactWeightsBeforeItGivesUpOnADivergedRun) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1));
+  TrainerRun run(data, options(2, 1, 50), small_gpt(), Device::cpu(), {.schedule = {.peak = 1e30f}, .patience = 3});
+  std::vector<Counters> saved;
+  run.trainer.on_save = [&] { saved.push_back(run.training.accumulator.counters()); };
+  error_message([&] { run.run(); }, ErrorKind::numeric);
+  ASSERT_EQ(saved.size(), 1u);
+  EXPECT_GE(saved[0].skipped, 3);
+  EXPECT_EQ(saved[0].window, saved[0].update + saved[0].skipped + saved[0].empty);  // contract 5
+}
+
 TEST(Trainer, NegativeStepsAreAUsageError) {
   const MemoryDataset data(gpt_samples(small_gpt(), {8}, 1));
   EXPECT_THAT(

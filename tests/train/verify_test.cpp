@@ -6,6 +6,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/training_data.h"
 #include "tests/train/files.h"
+#include "train/gpt_cli.h"
 
 namespace accrue::train {
 namespace {
@@ -43,7 +44,7 @@ TEST(VerifySplits, ASmallModelIsWithinTheBoundForEverySplit) {
                                              {.model = small_gpt(dropout), .seed = 3, .device = device});
       ASSERT_EQ(differences.size(), 3u);
       for (const SplitDifference& d : differences) {
-        EXPECT_LE(d.gradient, split_equivalence_bound) << d.split.accumulation;
+        EXPECT_LE(d.gradient, split_equivalence_bound(d.split.accumulation)) << d.split.accumulation;
         // The logged loss: f64 sums of the same row losses in another order.
         EXPECT_LE(d.loss, 2 * 16 * 8 * 0x1p-53);
         EXPECT_GE(d.worst_gradient, d.gradient * 0.99);  // the overall error is a mean of the tensors'
@@ -55,6 +56,21 @@ TEST(VerifySplits, ASmallModelIsWithinTheBoundForEverySplit) {
       EXPECT_LT(differences[2].peak_bytes, differences[0].peak_bytes);
     }
   }
+}
+
+TEST(VerifySplits, FindsAWrongUpdate) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1));
+  // The mean of unequal micro-batches' means: off by the inequality of their targets, not by rounding.
+  const auto wrong = verify_splits(data, parse_splits("8x1,2x4"),
+                                   {.model = small_gpt(), .normalisation = Normalisation::mean_over_micro_batches});
+  EXPECT_LE(wrong[0].gradient, split_equivalence_bound(1));  // one micro-batch's mean is the window's
+  EXPECT_GT(wrong[1].gradient, 0.01);
+  EXPECT_THAT(error_of(ErrorKind::numeric, [&] { print_verification(wrong); }), HasSubstr("2x4"));
+  // With equal targets that rule is right.
+  const auto right = verify_splits(
+      data, parse_splits("2x4"),
+      {.model = small_gpt(), .unequal_targets = false, .normalisation = Normalisation::mean_over_micro_batches});
+  EXPECT_LE(right[0].gradient, split_equivalence_bound(4));
 }
 
 TEST(VerifySplits, AWindowLargerThanTheDataRepeatsIt) {

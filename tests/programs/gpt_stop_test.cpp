@@ -1,0 +1,52 @@
+// Signals and failing output: how a run ends that cannot go on.
+#include "tests/programs/programs.h"
+
+namespace accrue::testing {
+namespace {
+
+class GptStop : public GptTest {
+ protected:
+  // A shell's script with a program of this build and its arguments as "$@".
+  static ProcessResult with_shell(const std::string& script, const std::string& program, const Arguments& arguments) {
+    return run_process("/bin/sh", joined({"-c", script, "sh", ACCRUE_PROGRAMS "/" + program}, arguments),
+                       {"OMP_WAIT_POLICY=PASSIVE"});
+  }
+};
+
+TEST_F(GptStop, SigtermSavesACheckpointFromWhichTheSameCommandGoesOn) {
+  const std::string steps = "4000";
+  const Arguments options = {"--steps", steps, "--micro-batch", "2", "--learning-rate", "0.001"};
+  const Arguments arguments = joined(training("run", options), tiny_model());
+  const std::string log = path("run/metrics.jsonl");
+  const ProcessResult stopped = with_shell(fmt::format("\"$@\" & while ! [ -s '{}' ]; do sleep 0.01; done; kill $!; "
+                                                       "wait $!",
+                                                       log),
+                                           "gpt", arguments);
+  expect_error(stopped, ErrorKind::stopped, {"stopped at update", "of " + steps, "--resume goes on"});
+  EXPECT_THAT(stopped.err, ::testing::Not(::testing::HasSubstr("error")));
+  const nlohmann::json state = nlohmann::json::parse(read_file(folder_ / "run/latest/state.json"));
+  EXPECT_EQ(state["update"], metrics("run").back()["update"]);
+  ASSERT_LT(state["update"].get<std::int64_t>(), 4000) << "the run was over before the signal came";
+
+  expect_success(gpt(joined(arguments, {"--resume"})));
+  train("whole", options);
+  EXPECT_EQ(weights("run"), weights("whole"));
+  EXPECT_EQ(losses("run"), losses("whole"));
+}
+
+TEST_F(GptStop, OutputThatCannotBeWrittenIsAnIoError) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
+  train("run", {"--steps", "1"});
+  const std::vector<Arguments> commands = {{"--help"},
+                                           {"eval", "--checkpoint", path("run"), "--text", path("text")},
+                                           {"sample", "--checkpoint", path("run"), "--prompt", "a", "--tokens", "2"},
+                                           {"plot", path("run/metrics.jsonl")},
+                                           joined(training("more", {"--steps", "1"}), tiny_model())};
+  for (const Arguments& arguments : commands) {
+    SCOPED_TRACE(shown(arguments));
+    expect_error(with_shell("exec \"$@\" > /dev/full", "gpt", arguments), ErrorKind::io, {"error"});
+  }
+}
+
+}  // namespace
+}  // namespace accrue::testing

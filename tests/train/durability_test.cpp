@@ -1,0 +1,65 @@
+// What a power cut must not take: the files of a checkpoint and the names that lead to them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "nn/mlp.h"
+#include "tests/testing/training.h"
+#include "tests/train/files.h"
+#include "train/checkpoint.h"
+#include "train/json_lines.h"
+#include "train/run_directory.h"
+
+namespace {
+std::vector<std::string> synced;  // what fsync was called for, in order
+}
+
+// In place of the C library's, so that the calls can be seen.
+extern "C" int fsync(int fd) {
+  std::error_code error;
+  synced.push_back(std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error).string());
+  return static_cast<int>(syscall(SYS_fsync, fd));
+}
+
+namespace accrue::train {
+namespace {
+
+using namespace accrue::testing;
+using ::testing::Contains;
+
+std::ptrdiff_t position_of(const std::string& path) {
+  const auto found = std::find(synced.begin(), synced.end(), path);
+  return found == synced.end() ? -1 : found - synced.begin();
+}
+
+TEST(Durability, ACheckpointIsOnTheDiskBeforeLatestPointsAtIt) {
+  const TemporaryFolder folder;
+  make_run_directory(folder.path());
+  Training<nn::Mlp> training{nn::Mlp({3, 2})};
+  synced.clear();
+  save_checkpoint(folder.path(), {}, {{"widths", {3, 2}}}, training.parameters, training.optimizer,
+                  training.accumulator);
+  const std::string root = std::filesystem::canonical(folder.path()).string();
+  const std::string fresh = root + "/checkpoints/update-00000000.tmp/";
+  for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json", "state.json"})
+    EXPECT_THAT(synced, Contains(fresh + file + ".tmp"));
+  const std::ptrdiff_t files = position_of(fresh + "state.json.tmp"), names = position_of(root + "/checkpoints"),
+                       links = position_of(root);
+  EXPECT_LT(files, names);
+  EXPECT_LT(names, links);
+}
+
+TEST(Durability, AShortenedLogIsOnTheDisk) {
+  const TemporaryFolder folder;
+  write_file(folder / "log.jsonl", "{\"window\":0}\n{\"window\":1}\n");
+  synced.clear();
+  truncate_after(folder / "log.jsonl", 1);
+  const std::string root = std::filesystem::canonical(folder.path()).string();
+  EXPECT_THAT(synced, ::testing::ElementsAre(root + "/log.jsonl.tmp", root));
+}
+
+}  // namespace
+}  // namespace accrue::train

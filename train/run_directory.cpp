@@ -1,0 +1,165 @@
+#include "train/run_directory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <system_error>
+#include <vector>
+
+#include "core/check.h"
+#include "train/atomic_file.h"
+#include "train/checkpoint.h"
+
+namespace accrue::train {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* link_names[] = {"latest", "model.safetensors", "config.json"};
+
+// What a path itself is: a link counts as a link, wherever it points.
+fs::file_type type_of(const fs::path& path) {
+  std::error_code error;
+  return fs::symlink_status(path, error).type();
+}
+
+bool is_there(const fs::path& path) {
+  const fs::file_type type = type_of(path);
+  return type != fs::file_type::not_found && type != fs::file_type::none;
+}
+
+void require_link(const fs::path& path) {
+  if (is_there(path) && type_of(path) != fs::file_type::symlink)
+    fail(ErrorKind::cannot_create,
+         "{}: exists and is not a link of a run, so that it is not replaced; move it away, or choose another --out",
+         path.string());
+}
+
+// A link that always points at a whole checkpoint: the new one replaces the old by rename.
+void point_link(const fs::path& link, const fs::path& target) {
+  require_link(link);
+  std::error_code error;
+  const fs::path fresh = link.string() + ".new";
+  fs::remove(fresh, error);
+  fs::create_symlink(target, fresh, error);
+  if (!error) fs::rename(fresh, link, error);
+  if (error)
+    fail(ErrorKind::cannot_create, "{}: cannot be pointed at {}: {}", link.string(), target.string(), error.message());
+}
+
+// The whole checkpoints of a run, the newest first: their numbers have leading zeros, and beyond those more digits.
+std::vector<fs::path> checkpoints_of(const fs::path& run) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(run / "checkpoints", error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with("update-") && entry->path().extension().empty()) found.push_back(entry->path());
+  }
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
+    const std::string x = a.filename().string(), y = b.filename().string();
+    return x.size() != y.size() ? x.size() > y.size() : x > y;
+  });
+  return found;
+}
+
+// Why a checkpoint cannot be read; empty if it can.
+std::string damage_of(const fs::path& checkpoint) {
+  try {
+    require_readable_checkpoint(checkpoint);
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+bool has_left_something(const fs::path& run) {
+  std::error_code error;
+  const auto bytes = fs::file_size(run / "metrics.jsonl", error);
+  const bool metrics = !error && bytes > 0;
+  fs::directory_iterator checkpoints(run / "checkpoints", error);
+  return metrics || (!error && checkpoints != fs::directory_iterator()) ||
+         type_of(run / "latest") == fs::file_type::symlink;
+}
+
+}  // namespace
+
+void require_free_links(const fs::path& run) {
+  for (const char* name : link_names) require_link(run / name);
+}
+
+void require_new_run(const fs::path& run) {
+  if (has_left_something(run))
+    fail(ErrorKind::usage, "--out {} already holds a run; continue it with --resume, or choose another directory",
+         run.string());
+  require_free_links(run);
+}
+
+void make_run_directory(const fs::path& run) {
+  std::error_code error;
+  fs::create_directories(run / "checkpoints", error);
+  if (error) fail(ErrorKind::cannot_create, "--out {}: cannot be created: {}", run.string(), error.message());
+}
+
+RunLock::RunLock(const fs::path& run) {
+  const fs::path file = run / "lock";
+  fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (fd_ < 0)
+    fail(ErrorKind::cannot_create, "{}: cannot be opened: {}", file.string(), std::generic_category().message(errno));
+  int status = 0;
+  do status = ::flock(fd_, LOCK_EX | LOCK_NB);
+  while (status != 0 && errno == EINTR);
+  // A file system without locks gives another error and cannot keep anybody out.
+  if (status == 0 || errno != EWOULDBLOCK) return;
+  ::close(fd_);
+  fail(ErrorKind::cannot_create,
+       "--out {}: another process is training there; wait for it, or choose another directory", run.string());
+}
+
+RunLock::~RunLock() { ::close(fd_); }
+
+ResumePoint find_resume_point(const fs::path& run) {
+  std::error_code error;
+  if (fs::exists(run / "state.json", error))
+    fail(ErrorKind::usage,
+         "--out {}: is a checkpoint, and --resume continues a run; give the directory that holds checkpoints/",
+         run.string());
+  const std::vector<fs::path> all = checkpoints_of(run);
+  const fs::path latest = run / "latest";
+  const bool has_latest = is_there(latest);
+  if (!has_latest && all.empty()) {
+    if (has_left_something(run))
+      fail(ErrorKind::no_input,
+           "--resume: {} holds a run that ended before its first checkpoint, so there is no checkpoint to resume; "
+           "remove the directory and start again, or choose another --out",
+           run.string());
+    fail(ErrorKind::no_input, "{}: no checkpoint here; a training run with --out {} makes one", run.string(),
+         run.string());
+  }
+  const std::string damage = has_latest ? damage_of(latest) : fmt::format("{} is missing", latest.string());
+  if (damage.empty()) return {.checkpoint = latest, .note = {}};
+  for (const fs::path& checkpoint : all) {
+    if (damage_of(checkpoint).empty())
+      return {.checkpoint = checkpoint,
+              .note = fmt::format("the latest checkpoint cannot be read ({}); resuming from {}", damage,
+                                  checkpoint.string())};
+  }
+  return {.checkpoint = has_latest && fs::exists(latest, error) ? latest
+                        : all.empty()                           ? latest
+                                                                : all.front(),
+          .note = {}};
+}
+
+void point_links(const fs::path& run, const std::string& checkpoint) {
+  require_free_links(run);  // before the first is moved
+  make_durable(run / "checkpoints");
+  point_link(run / "latest", fs::path("checkpoints") / checkpoint);
+  point_link(run / "model.safetensors", "latest/model.safetensors");
+  point_link(run / "config.json", "latest/config.json");
+  make_durable(run);
+}
+
+}  // namespace accrue::train

@@ -1,0 +1,37 @@
+#include "train/stop_signals.h"
+
+namespace accrue::train {
+namespace {
+
+volatile std::sig_atomic_t stop_requested = 0;
+
+void request_stop(int) { stop_requested = 1; }
+
+struct sigaction install(int signal, int flags) {
+  struct sigaction previous = {};
+  sigaction(signal, nullptr, &previous);
+  if (previous.sa_handler == SIG_IGN) return previous;
+  struct sigaction action = {};
+  action.sa_handler = request_stop;
+  action.sa_flags = flags | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(signal, &action, nullptr);
+  return previous;
+}
+
+}  // namespace
+
+StopSignals::StopSignals() {
+  stop_requested = 0;
+  interrupt_ = install(SIGINT, SA_RESETHAND);
+  terminate_ = install(SIGTERM, 0);
+}
+
+StopSignals::~StopSignals() {
+  sigaction(SIGINT, &interrupt_, nullptr);
+  sigaction(SIGTERM, &terminate_, nullptr);
+}
+
+bool StopSignals::requested() const { return stop_requested != 0; }
+
+}  // namespace accrue::train
