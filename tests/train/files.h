@@ -50,9 +50,7 @@ inline void write_file(const std::filesystem::path& path, std::string_view conte
 }
 
 // The fixtures lie beside this folder in the source tree.
-inline std::filesystem::path fixture(std::string_view name) {
-  return std::filesystem::path(__FILE__).parent_path().parent_path() / "fixtures" / name;
-}
+inline std::filesystem::path fixture(std::string_view name) { return std::filesystem::path(ACCRUE_FIXTURES) / name; }
 
 // The message of the Error that the call throws; a test failure when it throws none or one of another kind.
 template <class Function>
