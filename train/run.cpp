@@ -128,8 +128,11 @@ void Run::log(const WindowRecord& record) {
     fmt::print("window {} skipped: its gradient is not finite; the weights stay those of update {}\n", report.window,
                report.update);
   }
-  // Smoothed, so that one slow window does not make the estimate jump.
-  window_seconds_ = window_seconds_ == 0 ? record.seconds : 0.95 * window_seconds_ + 0.05 * record.seconds;
+  // Smoothed, so that one slow window does not make the estimate jump. The first one, which pays for fresh pages and
+  // oneDNN's code generation, is forgotten.
+  const double keep = windows_logged_ < 2 ? 0 : 0.95;
+  window_seconds_ = keep * window_seconds_ + (1 - keep) * record.seconds;
+  ++windows_logged_;
   progress_.show({.update = report.update,
                   .total = options_.steps,
                   .loss = report.loss,

@@ -53,7 +53,8 @@ class Run {
   std::optional<RunLock> lock_;
   std::unique_ptr<JsonLines> metrics_;
   Progress progress_;
-  double window_seconds_ = 0;
+  double window_seconds_ = 0;  // for the estimate of what remains
+  std::int64_t windows_logged_ = 0;
 };
 
 // How the windows of a data set differ from what the batch alone says; empty where they do not. "windows: 3 an epoch of
