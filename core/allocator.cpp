@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/format_bytes.h"
 #include "core/host_memory.h"
 
 #if defined(__has_feature)
@@ -128,8 +129,9 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
   check(bytes <= SIZE_MAX / 2, "Allocator: a request of {} bytes is beyond any device", bytes);
   const std::size_t requested = round_up(std::max<std::size_t>(bytes, 1), alignment);
   if (state.limit != 0 && state.stats.total.live + requested > state.limit)
-    fail(ErrorKind::memory, "out of memory on {}: {} bytes of {} needed, {} of the {} bytes allowed are in use",
-         device_.to_string(), requested, name_of(category), state.stats.total.live, state.limit);
+    fail(ErrorKind::memory, "out of memory on {}: {} of {} needed, {} of the {} allowed are in use",
+         device_.to_string(), format_bytes(requested), name_of(category), format_bytes(state.stats.total.live),
+         format_bytes(state.limit));
 
   const std::size_t extent = requested + red_zone;
   auto fit = state.free.lower_bound({extent, nullptr});
@@ -146,8 +148,9 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
       memory = memory_.allocate(segment);
     }
     if (memory == nullptr)
-      fail(ErrorKind::memory, "out of memory on {}: {} bytes of {} needed, {} bytes in use, about {} free",
-           device_.to_string(), requested, name_of(category), state.stats.total.live, memory_.available());
+      fail(ErrorKind::memory, "out of memory on {}: {} of {} needed, {} in use, about {} free", device_.to_string(),
+           format_bytes(requested), name_of(category), format_bytes(state.stats.total.live),
+           format_bytes(memory_.available()));
     state.stats.reserved += segment;
     poison(memory, segment);
     auto* start = static_cast<char*>(memory);

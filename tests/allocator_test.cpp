@@ -250,7 +250,7 @@ TEST_F(Allocation, BeyondTheLimitSaysWhatIsNeededAndWhatIsAllowed) {
   allocator.set_limit(1024);
   char* most = take(960);
   EXPECT_EQ(error_message([&] { take(100, Category::gradients); }, ErrorKind::memory),
-            "out of memory on cpu: 128 bytes of gradients needed, 960 of the 1024 bytes allowed are in use");
+            "out of memory on cpu: 128 B of gradients needed, 960 B of the 1.0 KiB allowed are in use");
   EXPECT_EQ(allocator.stats().total.live, 960u);
   EXPECT_EQ(allocator.stats().total.peak, 960u);
   char* rest = take(64);  // exactly the limit
@@ -265,7 +265,7 @@ TEST_F(Allocation, BeyondTheLimitSaysWhatIsNeededAndWhatIsAllowed) {
 TEST_F(Allocation, BeyondTheDeviceSaysWhatIsNeededAndWhatIsFree) {
   char* block = take(64, Category::parameters);  // a segment: 224 MiB are left
   EXPECT_EQ(error_message([&] { take(300 * mebibyte); }, ErrorKind::memory),
-            "out of memory on cpu: 314572800 bytes of activations needed, 64 bytes in use, about 234881024 free");
+            "out of memory on cpu: 300.0 MiB of activations needed, 64 B in use, about 224.0 MiB free");
   EXPECT_EQ(allocator.stats().total.live, 64u);
   EXPECT_EQ(allocator.stats().reserved, segment);
   allocator.deallocate(block);

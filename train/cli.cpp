@@ -8,14 +8,12 @@
 #include <cmath>
 #include <cstdio>
 #include <new>
-#include <regex>
 #include <system_error>
 #include <thread>
 
 #include "kernels/threads.h"
 #include "optim/schedule.h"
 #include "train/nearest.h"
-#include "train/progress.h"
 
 namespace accrue::train {
 namespace {
@@ -95,16 +93,6 @@ std::string memory_advice(const CLI::App& app) {
   return "a smaller model needs less memory";
 }
 
-// "needs 4194304 bytes" as "needs 4.0 MiB": the library's errors count bytes, people do not.
-std::string with_readable_bytes(const std::string& message) {
-  static const std::regex count(R"((\d{4,19})(?: bytes)?)");
-  std::string readable;
-  auto rest = message.cbegin();
-  for (std::smatch match; std::regex_search(rest, message.cend(), match, count); rest = match.suffix().first)
-    readable += match.prefix().str() + format_bytes(std::stoull(match[1]));
-  return readable.append(rest, message.cend());
-}
-
 int run_command(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
@@ -118,8 +106,7 @@ int run_command(CLI::App& app, int argc, char** argv) {
       case ErrorKind::stopped:
         return report_error(app, error.kind(), error.what());
       case ErrorKind::memory:
-        return report_error(app, error.kind(),
-                            fmt::format("error: {}; {}", with_readable_bytes(error.what()), memory_advice(app)));
+        return report_error(app, error.kind(), fmt::format("error: {}; {}", error.what(), memory_advice(app)));
       default:
         return report_error(app, error.kind(), fmt::format("error: {}", error.what()));
     }

@@ -5,10 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <limits>
 
+#include "core/format_bytes.h"
 #include "core/rng.h"
 #include "train/checkpoint.h"
 #include "train/gpt_files.h"
-#include "train/progress.h"
 #include "train/run_directory.h"
 
 namespace accrue::train {

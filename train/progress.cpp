@@ -8,6 +8,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/format_bytes.h"
+
 namespace accrue::train {
 namespace {
 
@@ -47,15 +49,6 @@ std::string short_line(const ProgressState& s, bool spare) {
 }
 
 }  // namespace
-
-std::string format_bytes(std::size_t bytes) {
-  static constexpr std::array<const char*, 5> units = {"B", "KiB", "MiB", "GiB", "TiB"};
-  if (bytes < 1024) return fmt::format("{} B", bytes);
-  auto value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  while (value >= 1023.95 && unit + 1 < units.size()) value /= 1024, ++unit;
-  return fmt::format("{:.1f} {}", value, units[unit]);
-}
 
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "?";

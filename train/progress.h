@@ -21,7 +21,6 @@ struct ProgressState {
 // "update 40/1000  loss 2.3456  norm 0.81  21,000 tokens/s  3m 05s left  peak 35.2 MiB". In `width` columns (0: any
 // number) as much of that wording as fits: words go before numbers, and only a width that no line fits is cut at.
 std::string format_progress(const ProgressState& state, std::size_t width = 0);
-std::string format_bytes(std::size_t bytes);  // "35.2 MiB"
 std::string format_duration(double seconds);  // "3m 05s", "1h 02m"
 std::string format_count(double count);       // "21,000"
 
