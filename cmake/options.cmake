@@ -30,8 +30,10 @@ if(ACCRUE_WARNINGS_AS_ERRORS)
   target_compile_options(accrue_compile_options INTERFACE -Werror)
 endif()
 if(ACCRUE_SANITIZE)
-  target_compile_options(accrue_compile_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
-                                                         -fno-omit-frame-pointer)
+  set(sanitizers $<TARGET_PROPERTY:ACCRUE_SANITIZERS>)  # of the target that is compiled
+  target_compile_options(accrue_compile_options INTERFACE
+    -fsanitize=$<IF:$<BOOL:${sanitizers}>,${sanitizers},address$<COMMA>undefined> -fno-sanitize-recover=undefined
+    -fno-omit-frame-pointer)
   target_link_options(accrue_compile_options INTERFACE -fsanitize=address,undefined)
   # gcc's manual: instrumented code gives false positives of this warning. The ci preset has the true ones.
   target_compile_options(accrue_compile_options INTERFACE -Wno-maybe-uninitialized)

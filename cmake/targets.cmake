@@ -24,3 +24,8 @@ function(accrue_program name source)
   add_executable(${name} ${source})
   target_link_libraries(${name} PRIVATE accrue::train CLI11::CLI11 accrue_compile_options)
 endfunction()
+
+# accrue_compile_fast(TARGET): for sources whose optimisation would take longer than it ever saves.
+function(accrue_compile_fast target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1> $<$<CONFIG:Debug>:-O0>)
+endfunction()
