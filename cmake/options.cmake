@@ -36,5 +36,5 @@ if(ACCRUE_SANITIZE)
     -fno-omit-frame-pointer)
   target_link_options(accrue_compile_options INTERFACE -fsanitize=address,undefined)
   # gcc's manual: instrumented code gives false positives of this warning. The ci preset has the true ones.
-  target_compile_options(accrue_compile_options INTERFACE -Wno-maybe-uninitialized)
+  target_compile_options(accrue_compile_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endif()

@@ -101,7 +101,7 @@ WindowReport Accumulator::step() {
   parameters_.clear_gradients();
 
   const auto targets = static_cast<double>(before.target_count);
-  const WindowReport report{
+  last_window_ = WindowReport{
       .outcome = outcome_of(before),
       .window = window_,
       .update = after.update,
@@ -121,7 +121,7 @@ WindowReport Accumulator::step() {
          "the gradient was not finite in {} windows in a row (first non-finite parameter gradient: {}); the weights "
          "are those of update {}. Lower --learning-rate, set --clip, or look at the data",
          after.skipped_in_a_row, culprit, after.update);
-  return report;
+  return *last_window_;
 }
 
 Counters Accumulator::counters() const {

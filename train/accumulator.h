@@ -77,6 +77,8 @@ class Accumulator {
   std::int64_t drop_window();
 
   Counters counters() const;
+  // The report of the window that closed last: also of one that ended with Error(numeric), which returns none.
+  const std::optional<WindowReport>& last_window() const { return last_window_; }
   const AccumulatorOptions& options() const { return options_; }
 
   // Between windows, everything beside weights and optimizer that a checkpoint needs.
@@ -99,6 +101,7 @@ class Accumulator {
   std::int64_t planned_;
   std::int64_t micro_ = 0, window_ = 0;
   std::int64_t micro_in_window_ = 0, samples_in_window_ = 0;
+  std::optional<WindowReport> last_window_;
 };
 
 }  // namespace accrue::train

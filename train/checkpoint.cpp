@@ -69,15 +69,15 @@ SavedState read_state(const fs::path& checkpoint) {
   const nlohmann::json json = read_json(file);
   const int version = json_member<int>(json, "format_version", file);
   if (version != format_version)
-    fail(ErrorKind::bad_data, "{}: format version {}, but this Accrue reads version {}", file.string(), version,
-         format_version);
+    throw OtherFormat(ErrorKind::bad_data, fmt::format("{}: format version {}, but this Accrue reads version {}",
+                                                       file.string(), version, format_version));
   return {.settings = read_settings(json, file),
           .optimizer = json_member<std::string>(json, "optimizer", file),
           .state = saved_state(json, file)};
 }
 
-// Replaces a directory by a new one. Between the two renames a reader finds neither, and after a crash there the run
-// goes on from the checkpoint before; the directory that is there is never half of one.
+// Replaces a directory by a new one. Between the two renames a reader finds neither, and after a crash there
+// find_resume_point() finds the old one under its other name; the directory that is there is never half of one.
 void replace_directory(const fs::path& fresh, const fs::path& target) {
   std::error_code error;
   const fs::path old = target.string() + ".old";

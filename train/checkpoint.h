@@ -7,12 +7,21 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "core/check.h"
 #include "core/parameter.h"
 #include "optim/optimizer.h"
 #include "train/accumulator.h"
 #include "train/run_settings.h"
 
 namespace accrue::train {
+
+inline constexpr const char* checkpoint_files[] = {"state.json", "config.json", "model.safetensors",
+                                                   "optimizer.safetensors"};
+
+// Thrown for a whole checkpoint that another version of Accrue wrote.
+class OtherFormat : public Error {
+  using Error::Error;
+};
 
 // Writes a complete checkpoint next to the existing ones, then makes it the latest. `config` describes the model.
 void save_checkpoint(const std::filesystem::path& run, const RunSettings& settings, const nlohmann::json& config,
@@ -23,7 +32,7 @@ void save_checkpoint(const std::filesystem::path& run, const RunSettings& settin
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 
 // Throws what resuming from it would, short of comparing it with a run: Error(no_input) for a missing file,
-// Error(bad_data) for a damaged one.
+// Error(bad_data) for a damaged one, OtherFormat.
 void require_readable_checkpoint(const std::filesystem::path& checkpoint);
 
 // Puts a checkpoint's weights, optimizer state and counters back, and returns the settings it was saved with. Throws

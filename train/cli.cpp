@@ -58,9 +58,16 @@ std::string help_command(const CLI::App& app) {
   return app.get_name() + (&command == &app ? "" : " " + command.get_name()) + " --help";
 }
 
+// Not fmt::print: it throws where standard error is closed or full, and the exit code would be lost.
+int report_error(const CLI::App& app, ErrorKind kind, const std::string& message) {
+  std::fflush(stdout);
+  std::fputs(fmt::format("{}: {}\n", app.get_name(), message).c_str(), stderr);
+  return static_cast<int>(kind);
+}
+
 int usage_error(const CLI::App& app, const std::string& message) {
-  fmt::print(stderr, "{}: error: {} ({} lists the options)\n", app.get_name(), message, help_command(app));
-  return static_cast<int>(ErrorKind::usage);
+  return report_error(app, ErrorKind::usage,
+                      fmt::format("error: {} ({} lists the options)", message, help_command(app)));
 }
 
 std::string explain_missing_command(const CLI::App& app) {
@@ -75,12 +82,6 @@ int parse_error(const CLI::App& app, const CLI::ParseError& error) {
   if (unknown || (missing && !app.remaining(true).empty())) return usage_error(app, explain_unknown(app));
   if (missing && app.get_subcommands().empty()) return usage_error(app, explain_missing_command(app));
   return usage_error(app, error.what());
-}
-
-int report_error(const CLI::App& app, ErrorKind kind, const std::string& message) {
-  std::fflush(stdout);
-  fmt::print(stderr, "{}: {}\n", app.get_name(), message);
-  return static_cast<int>(kind);
 }
 
 // What makes the chosen command need less memory.
@@ -307,9 +308,13 @@ TrainerOptions trainer_options(const TrainingOptions& o, const BatchPlan& batch)
           .save_every = o.save_every};
 }
 
-std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOptions& o) {
+std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOptions& o, const BatchPlan& batch,
+                                                                float dropout) {
   const auto number = [](double value) { return fmt::format("{}", value); };
-  return {{"--normalisation", o.normalisation},
+  // Only the mean over targets is the same however a window is split (contract 1).
+  const bool by_split = parse_normalisation(o.normalisation) != Normalisation::targets;
+  return {{"--normalisation", by_split ? fmt::format("{} of {}", o.normalisation, batch.micro) : o.normalisation},
+          {"--dropout", fmt::format("{}", dropout)},
           {"--schedule", o.schedule},
           {"--learning-rate", number(o.learning_rate)},
           {"--min-learning-rate", number(o.min_learning_rate.value_or(0))},

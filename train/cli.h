@@ -57,7 +57,8 @@ TrainerOptions trainer_options(const TrainingOptions& options, const BatchPlan& 
 Normalisation parse_normalisation(const std::string& text);
 PartialWindow partial_window(const TrainingOptions& options);
 // The options that shape an update but not which samples it sees, with their values as text.
-std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOptions& options);
+std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOptions& options, const BatchPlan& batch,
+                                                                float dropout);
 
 // Validators for numbers, each refusing NaN and saying what would be right.
 void require_at_least(CLI::Option* option, std::int64_t minimum,

@@ -32,7 +32,7 @@ void run_training(const GptTrainOptions& options) {
   nn::Gpt model(data.model);
   ParameterStore parameters;
   nn::initialize(model, parameters, options.run.seed, device);
-  if (!options.weights.empty()) load_gpt_weights(options.weights, parameters);
+  if (!options.weights.empty() && !options.run.resume) load_gpt_weights(options.weights, parameters);
 
   // Accumulation: `batch.accumulation` micro-batches make one update, that of the whole batch.
   optim::AdamW optimizer(parameters, adamw_options(options.run));
@@ -46,7 +46,8 @@ void run_training(const GptTrainOptions& options) {
                         .config = gpt_config_json(data.model),
                         .data = data.train,
                         .identity = DataIdentity().add(text.tokens()),
-                        .batch = batch});
+                        .batch = batch,
+                        .dropout = data.model.dropout});
   if (options.run.resume) run.resume(parameters, optimizer, accumulator);
   run.announce(fmt::format("GPT {} layers, {} heads, width {}, context {}: {} parameters", data.model.layers,
                            data.model.heads, data.model.width, data.model.context, parameters.parameter_count()));

@@ -84,11 +84,13 @@ CLI::App* add_gpt_train(CLI::App& app, GptTrainOptions& o) {
                      ->capture_default_str()
                      ->group("Run"),
                  0, 0.999);
-  require_path(train->add_option("--weights", o.weights, "Start from GPT-2 weights (safetensors, Hugging Face names)")
+  require_path(train
+                   ->add_option("--weights", o.weights,
+                                "Start from GPT-2 weights (safetensors, Hugging Face names); a resumed run "
+                                "goes on with its own")
                    ->group("Model"));
   add_model_options(*train, o.model);
   add_training_options(*train, o.run);
-  train->get_option("--resume")->excludes(train->get_option("--weights"));
   train->get_option("--evaluate-every")->needs(train->get_option("--validation-fraction"));
   return train;
 }

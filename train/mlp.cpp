@@ -47,8 +47,12 @@ void run_training(MlpTrainOptions& options) {
   const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
   Trainer trainer(accumulator, loss, data, &test, trainer_options(options.run, batch), device);
 
-  Run run(options.run,
-          {.program = "mlp", .config = mlp_config_json(config), .data = data, .identity = identity, .batch = batch});
+  Run run(options.run, {.program = "mlp",
+                        .config = mlp_config_json(config),
+                        .data = data,
+                        .identity = identity,
+                        .batch = batch,
+                        .dropout = config.dropout});
   if (options.run.resume) run.resume(parameters, optimizer, accumulator);
   run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths),
                            parameters.parameter_count(), data.size(), options.run.steps));

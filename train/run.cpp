@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -66,7 +67,7 @@ Run::Run(const TrainingOptions& options, RunSubject subject)
                 .partial_window = to_string(partial_window(options)),
                 .dataset_size = subject.data.size(),
                 .steps = options.steps,
-                .rules = training_rules(options)},
+                .rules = training_rules(options, subject.batch, subject.dropout)},
       config_(std::move(subject.config)),
       batch_(subject.batch),
       unit_(subject.data.unit()),
@@ -91,7 +92,6 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   const ResumePoint point = find_resume_point(options_.out);
   const RunSettings saved = resume_checkpoint(point.checkpoint, settings_, parameters, optimizer, accumulator);
   const Counters counters = accumulator.counters();
-  make_run_directory(options_.out);
   truncate_after(metrics_path(), counters.window);
   metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
   if (!point.note.empty()) fmt::print("{}\n", point.note);
@@ -145,9 +145,16 @@ void Run::log(const WindowRecord& record) {
 }
 
 void Run::save(const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator) {
-  // The log first: a checkpoint must not know of windows that a power cut takes from the log.
-  make_durable(metrics_path());
+  // The log first: a checkpoint must not know of windows that a power cut takes from the log. A log that somebody has
+  // moved away, or that the disk refuses, must not cost the weights.
+  std::exception_ptr trouble;
+  try {
+    if (fs::exists(metrics_path())) make_durable(metrics_path());
+  } catch (const Error&) {
+    trouble = std::current_exception();
+  }
   save_checkpoint(options_.out, settings_, config_, parameters, optimizer, accumulator);
+  if (trouble) std::rethrow_exception(trouble);
 }
 
 }  // namespace accrue::train

@@ -23,6 +23,7 @@ struct RunSubject {
   const Dataset& data;
   DataIdentity identity;  // of the whole training data
   BatchPlan batch;
+  float dropout = 0;
 };
 
 class Run {

@@ -27,13 +27,18 @@ fs::file_type type_of(const fs::path& path) {
   return fs::symlink_status(path, error).type();
 }
 
-bool is_there(const fs::path& path) {
-  const fs::file_type type = type_of(path);
-  return type != fs::file_type::not_found && type != fs::file_type::none;
+// What cannot be asked, for want of a permission say, counts as there.
+bool is_there(const fs::path& path) { return type_of(path) != fs::file_type::not_found; }
+
+// Other programs keep links, too: those of a run lead to its checkpoints.
+bool is_link_of_a_run(const fs::path& path) {
+  std::error_code error;
+  const fs::path target = fs::read_symlink(path, error);
+  return !error && !target.empty() && (*target.begin() == "checkpoints" || *target.begin() == "latest");
 }
 
 void require_link(const fs::path& path) {
-  if (is_there(path) && type_of(path) != fs::file_type::symlink)
+  if (is_there(path) && !is_link_of_a_run(path))
     fail(ErrorKind::cannot_create,
          "{}: exists and is not a link of a run, so that it is not replaced; move it away, or choose another --out",
          path.string());
@@ -44,34 +49,43 @@ void point_link(const fs::path& link, const fs::path& target) {
   require_link(link);
   std::error_code error;
   const fs::path fresh = link.string() + ".new";
-  fs::remove(fresh, error);
+  if (is_link_of_a_run(fresh)) fs::remove(fresh, error);  // of a run that was killed here
   fs::create_symlink(target, fresh, error);
   if (!error) fs::rename(fresh, link, error);
   if (error)
     fail(ErrorKind::cannot_create, "{}: cannot be pointed at {}: {}", link.string(), target.string(), error.message());
 }
 
-// The whole checkpoints of a run, the newest first: their numbers have leading zeros, and beyond those more digits.
+// The whole checkpoints of a run, the newest first: their numbers have leading zeros, and beyond those more digits. One
+// that was being replaced when the run was killed is there as .old.
 std::vector<fs::path> checkpoints_of(const fs::path& run) {
   std::vector<fs::path> found;
   std::error_code error;
   for (fs::directory_iterator entry(run / "checkpoints", error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
-    if (name.starts_with("update-") && entry->path().extension().empty()) found.push_back(entry->path());
+    const fs::path extension = entry->path().extension();
+    if (name.starts_with("update-") && (extension.empty() || extension == ".old")) found.push_back(entry->path());
   }
   std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
-    const std::string x = a.filename().string(), y = b.filename().string();
+    const std::string x = a.stem().string(), y = b.stem().string();
+    if (x == y) return a.extension().empty();
     return x.size() != y.size() ? x.size() > y.size() : x > y;
   });
   return found;
 }
 
-// Why a checkpoint cannot be read; empty if it can.
+// What is missing or broken in a checkpoint; empty if nothing is. Other errors are thrown: a file that this process may
+// not open, or that another version of Accrue wrote, is no reason to fall back to an older checkpoint.
 std::string damage_of(const fs::path& checkpoint) {
+  for (const char* name : checkpoint_files)
+    if (!is_there(checkpoint / name)) return fmt::format("{} is missing", (checkpoint / name).string());
   try {
     require_readable_checkpoint(checkpoint);
     return {};
+  } catch (const OtherFormat&) {
+    throw;
   } catch (const Error& error) {
+    if (error.kind() != ErrorKind::bad_data) throw;
     return error.what();
   }
 }
@@ -147,10 +161,7 @@ ResumePoint find_resume_point(const fs::path& run) {
               .note = fmt::format("the latest checkpoint cannot be read ({}); resuming from {}", damage,
                                   checkpoint.string())};
   }
-  return {.checkpoint = has_latest && fs::exists(latest, error) ? latest
-                        : all.empty()                           ? latest
-                                                                : all.front(),
-          .note = {}};
+  return {.checkpoint = has_latest || all.empty() ? latest : all.front(), .note = {}};
 }
 
 void point_links(const fs::path& run, const std::string& checkpoint) {

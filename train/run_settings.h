@@ -15,7 +15,7 @@ namespace accrue::train {
 struct RunSettings {
   // What gives the data cursor its meaning. A run resumes only with the same: another value would silently show it
   // other samples. The micro-batch is not among them: a window's samples do not depend on how it is split (contract
-  // 24).
+  // 24), and with the mean over targets neither does its update.
   std::string program;
   DataIdentity data;  // of the whole training data, before a validation part is cut off
   std::uint64_t seed = 0;

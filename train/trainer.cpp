@@ -39,12 +39,14 @@ WindowReport Trainer::run_window(std::int64_t index) {
   return report.value();
 }
 
-WindowReport Trainer::run_window_or_save(std::int64_t index) {
+// The window that ends a diverged run is closed and counted before its error is thrown: it has a report like any other.
+WindowReport Trainer::run_window(std::int64_t index, std::exception_ptr& divergence) {
   try {
     return run_window(index);
   } catch (const Error& error) {
-    if (error.kind() == ErrorKind::numeric && !accumulator_.window_open() && on_save) on_save();
-    throw;
+    if (error.kind() != ErrorKind::numeric || accumulator_.window_open()) throw;
+    divergence = std::current_exception();
+    return accumulator_.last_window().value();
   }
 }
 
@@ -61,7 +63,8 @@ TrainingEnd Trainer::run() {
   bool saved = accumulator_.counters().window > 0;  // a restored state is that of a checkpoint
   while (accumulator_.counters().update < options_.steps) {
     const auto begin = Clock::now();
-    const WindowReport report = run_window_or_save(accumulator_.counters().window);
+    std::exception_ptr divergence;
+    const WindowReport report = run_window(accumulator_.counters().window, divergence);
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     empty_in_a_row = report.outcome == Outcome::empty ? empty_in_a_row + 1 : 0;
     if (empty_in_a_row > windows_.windows_per_epoch())
@@ -78,6 +81,10 @@ TrainingEnd Trainer::run() {
     if (validation_ != nullptr && (last || due(options_.evaluate_every, report)))
       record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_).loss;
     if (on_window) on_window(record);
+    if (divergence) {
+      if (on_save) on_save();
+      std::rethrow_exception(divergence);
+    }
     saved = due(options_.save_every, report);
     if (saved && on_save) on_save();
     if (!last && stop_requested && stop_requested()) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <optional>
 
@@ -49,12 +50,13 @@ class Trainer {
   std::function<bool()> stop_requested;
 
   // Trains until options.steps updates are done or it is asked to stop, then saves. A restored accumulator continues
-  // where it stood. Saves also before it throws because windows keep failing (contract 16): the weights are intact.
+  // where it stood. Logs and saves also before it throws because windows keep failing (contract 16): the weights are
+  // intact.
   TrainingEnd run();
 
  private:
   WindowReport run_window(std::int64_t index);
-  WindowReport run_window_or_save(std::int64_t index);
+  WindowReport run_window(std::int64_t index, std::exception_ptr& divergence);
   Batch load(std::int64_t first_position, std::int64_t count) const;
   bool due(std::int64_t every, const WindowReport& report) const;
 

@@ -133,6 +133,23 @@ TEST_F(GptResume, SaysWhichRulesOfTrainingHaveChanged) {
                            "resuming with 4 updates instead of 2: the linear schedule is stretched over them\n"})
     EXPECT_THAT(changed.out, ::testing::HasSubstr(line));
   EXPECT_THAT(changed.out, ::testing::Not(::testing::HasSubstr("--clip")));
+  EXPECT_THAT(changed.out, ::testing::Not(::testing::HasSubstr("--dropout")));
+  const ProcessResult other = resume("run", joined(before, {"--steps", "5", "--dropout", "0.25"}));
+  expect_success(other);
+  EXPECT_THAT(other.out, ::testing::HasSubstr("resuming with a changed --dropout: 0 → 0.25\n"));
+}
+
+// Where each micro-batch has its own mean, their size is part of the update.
+TEST_F(GptResume, SaysThatTheSplitHasChangedWhereItMatters) {
+  const Arguments options = {"--global-batch", "4", "--normalisation", "micro-batches"};
+  const auto with = [&](const char* micro_batch, const char* steps) {
+    return joined(options, {"--micro-batch", micro_batch, "--steps", steps});
+  };
+  train("run", with("2", "2"));
+  const ProcessResult resumed = gpt(training("run", joined(with("4", "4"), {"--resume"})));
+  expect_success(resumed);
+  EXPECT_THAT(resumed.out, ::testing::HasSubstr(
+                               "resuming with a changed --normalisation: micro-batches of 2 → micro-batches of 4\n"));
 }
 
 TEST_F(GptResume, FallsBackToAnEarlierCheckpointAndSaysSo) {

@@ -34,6 +34,22 @@ TEST_F(GptStop, SigtermSavesACheckpointFromWhichTheSameCommandGoesOn) {
   EXPECT_EQ(losses("run"), losses("whole"));
 }
 
+TEST_F(GptStop, ALogThatWasMovedAwayDoesNotCostTheCheckpoint) {
+  const Arguments arguments = joined(training("run", {"--steps", "4000", "--micro-batch", "2"}), tiny_model());
+  const ProcessResult stopped = with_shell(fmt::format("\"$@\" & while ! [ -s '{0}' ]; do sleep 0.01; done; "
+                                                       "mv '{0}' '{0}.1'; kill $!; wait $!",
+                                                       path("run/metrics.jsonl")),
+                                           "gpt", arguments);
+  expect_error(stopped, ErrorKind::stopped, {"stopped at update"});
+  expect_success(gpt({"eval", "--checkpoint", path("run"), "--text", path("text")}));
+}
+
+TEST_F(GptStop, AMessageThatCannotBeWrittenDoesNotCostTheExitCode) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
+  EXPECT_EQ(with_shell("exec \"$@\" 2> /dev/full", "gpt", {"tarin"}).exit_code, 2);
+  EXPECT_EQ(with_shell("exec \"$@\" 2> /dev/full", "gpt", {"plot", path("none")}).exit_code, 66);
+}
+
 TEST_F(GptStop, OutputThatCannotBeWrittenIsAnIoError) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
   train("run", {"--steps", "1"});

@@ -228,6 +228,7 @@ TEST_F(GptTrain, EndsWithCode70WhenTheWeightsExplode) {
   const nlohmann::json state = nlohmann::json::parse(read_file(folder_ / "run/latest/state.json"));
   EXPECT_GE(state["skipped"], 20);
   EXPECT_EQ(state["update"], metrics("run").back()["update"]);
+  EXPECT_EQ(state["window"], std::ssize(metrics("run")));
 }
 
 }  // namespace

@@ -146,8 +146,17 @@ TEST_F(GptWeights, AreOneSourceAndNotTwo) {
                     path("source")}),
                ErrorKind::usage, {"--weights", "--checkpoint"});
   expect_error(gpt({"eval", "--text", path("text")}), ErrorKind::usage, {"--checkpoint", "--weights"});
-  expect_error(gpt(training("source", {"--resume", "--weights", path("prefixed"), "--steps", "9"})), ErrorKind::usage,
-               {"--resume", "--weights"});
+}
+
+// So that the command that began with weights goes on with --resume added, as the message of a stopped run says.
+TEST_F(GptWeights, GiveWayToTheRunThatIsResumed) {
+  const Arguments from_source = {"--weights", path("prefixed"), "--heads", "2"};
+  expect_success(gpt(training("tuned", joined(from_source, {"--steps", "2"}))));
+  std::filesystem::remove(path("prefixed"));
+  expect_success(gpt(training("tuned", joined(from_source, {"--steps", "4", "--resume"}))));
+  expect_success(
+      gpt(training("straight", {"--weights", path("source/model.safetensors"), "--heads", "2", "--steps", "4"})));
+  EXPECT_EQ(weights("tuned"), weights("straight"));
 }
 
 TEST_F(GptWeights, ThatAreNoneAreRefused) {

@@ -15,12 +15,15 @@
 
 namespace {
 std::vector<std::string> synced;  // what fsync was called for, in order
-}
+std::vector<bool> pointed;        // whether `watched` was a link at that time
+std::filesystem::path watched;
+}  // namespace
 
 // In place of the C library's, so that the calls can be seen.
 extern "C" int fsync(int fd) {
   std::error_code error;
   synced.push_back(std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error).string());
+  pointed.push_back(std::filesystem::is_symlink(watched, error));
   return static_cast<int>(syscall(SYS_fsync, fd));
 }
 
@@ -40,6 +43,8 @@ TEST(Durability, ACheckpointIsOnTheDiskBeforeLatestPointsAtIt) {
   make_run_directory(folder.path());
   Training<nn::Mlp> training{nn::Mlp({3, 2})};
   synced.clear();
+  pointed.clear();
+  watched = folder / "latest";
   save_checkpoint(folder.path(), {}, {{"widths", {3, 2}}}, training.parameters, training.optimizer,
                   training.accumulator);
   const std::string root = std::filesystem::canonical(folder.path()).string();
@@ -49,7 +54,9 @@ TEST(Durability, ACheckpointIsOnTheDiskBeforeLatestPointsAtIt) {
   const std::ptrdiff_t files = position_of(fresh + "state.json.tmp"), names = position_of(root + "/checkpoints"),
                        links = position_of(root);
   EXPECT_LT(files, names);
-  EXPECT_LT(names, links);
+  ASSERT_LT(names, links);
+  EXPECT_FALSE(pointed[static_cast<std::size_t>(names)]);
+  EXPECT_TRUE(pointed[static_cast<std::size_t>(links)]);
 }
 
 TEST(Durability, AShortenedLogIsOnTheDisk) {

@@ -45,6 +45,13 @@ TEST_F(RunDirectory, NeverReplacesAFileThatIsNoLink) {
     EXPECT_FALSE(fs::is_symlink(folder / "latest"));
     fs::remove_all(run() / "checkpoints");
   }
+  fs::create_symlink("../../blobs/0123", folder / "config.json");  // as a download cache lays models out
+  EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { require_new_run(run()); }), HasSubstr("config.json"));
+  fs::remove(folder / "config.json");
+  write_file(folder / "config.json.new", "precious");
+  EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { save(); }), HasSubstr("config.json"));
+  EXPECT_EQ(read_file(folder / "config.json.new"), "precious");
+  fs::remove(folder / "config.json.new");
   save();
   require_free_links(run());  // a run's own links are free to be moved on
 }
@@ -103,6 +110,25 @@ TEST_F(RunDirectory, FallsBackToTheNewestCheckpointThatReads) {
   expect_fallback(2);
   fs::remove(checkpoint(2) / "optimizer.safetensors");
   expect_fallback(1);
+}
+
+TEST_F(RunDirectory, ACheckpointThatWasBeingReplacedIsFound) {
+  save();
+  fs::rename(checkpoint(1), checkpoint(1).string() + ".old");  // killed before the new one had its name
+  EXPECT_EQ(find_resume_point(run()).checkpoint, checkpoint(1).string() + ".old");
+  fs::copy(checkpoint(1).string() + ".old", checkpoint(1));  // killed before the old one was gone
+  fs::remove(folder / "latest");
+  EXPECT_EQ(find_resume_point(run()).checkpoint, checkpoint(1));
+}
+
+TEST_F(RunDirectory, DoesNotFallBackFromACheckpointThatIsWhole) {
+  save();
+  save();
+  write_file(checkpoint(2) / "state.json", R"({"format_version": 99})");
+  EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { find_resume_point(run()); }), HasSubstr("version 99"));
+  fs::remove(checkpoint(2) / "state.json");
+  fs::create_directory(checkpoint(2) / "state.json");  // there, but cannot be read
+  EXPECT_THAT(error_of(ErrorKind::no_input, [&] { find_resume_point(run()); }), HasSubstr("state.json"));
 }
 
 TEST_F(RunDirectory, WithoutAReadableCheckpointResumingMeetsTheErrorOfTheLatest) {

@@ -164,6 +164,9 @@ TEST(Trainer, SavesTheIntactWeightsBeforeItGivesUpOnADivergedRun) {
   error_message([&] { run.run(); }, ErrorKind::numeric);
   ASSERT_EQ(saved.size(), 1u);
   EXPECT_GE(saved[0].skipped, 3);
+  // Each of its windows was logged, the one that ended it too.
+  EXPECT_EQ(std::ssize(run.records), saved[0].window);
+  EXPECT_EQ(run.records.back().report.outcome, Outcome::skipped);
   EXPECT_EQ(saved[0].window, saved[0].update + saved[0].skipped + saved[0].empty);  // contract 5
 }
 
