@@ -8,6 +8,11 @@ namespace {
 
 TEST(Example, FitsOnAScreen) { EXPECT_LE(lines_of(read_file(ACCRUE_EXAMPLES "/accumulate.cpp")).size(), 40u); }
 
+TEST(Example, StandsInTheReadmeAsItIs) {
+  EXPECT_THAT(read_file(ACCRUE_EXAMPLES "/../../README.md"),
+              ::testing::HasSubstr("```cpp\n" + read_file(ACCRUE_EXAMPLES "/accumulate.cpp") + "```\n"));
+}
+
 TEST(Example, MakesFiveUpdatesOfTwentyMicroBatches) {
   const ProcessResult result = run_program("example_accumulate", {});
   expect_success(result);
