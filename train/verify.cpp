@@ -34,9 +34,6 @@ class GradientRecorder final : public optim::Optimizer {
   }
   std::vector<optim::NamedTensor> state_tensors() const override { return optimizer_.state_tensors(); }
   std::string name() const override { return optimizer_.name(); }
-  std::vector<std::pair<std::string, double>> hyper_parameters() const override {
-    return optimizer_.hyper_parameters();
-  }
 
   std::vector<std::vector<float>> sums;  // before the division, parameter by parameter
 
