@@ -12,6 +12,12 @@ Tape Tape::inference() {
   return tape;
 }
 
+Tape Tape::nested(Tape& outer) {
+  Tape tape(outer.context());
+  tape.outer_ = &outer;
+  return tape;
+}
+
 void Tape::record(std::string_view name, const Node& output, Backward backward) {
   if (!recording_) return;
   check(recorded_.insert(output.id).second,
@@ -21,9 +27,12 @@ void Tape::record(std::string_view name, const Node& output, Backward backward) 
   records_.push_back({.name = name, .output = output.id, .backward = std::move(backward)});
 }
 
-bool Tape::needs_grad(const Node& x) const { return wanted_.contains(x.id); }
+bool Tape::needs_grad(const Node& x) const {
+  return wanted_.contains(x.id) || (outer_ != nullptr && outer_->needs_grad(x));
+}
 
 void Tape::require_grad(const Node& x) {
+  if (outer_ != nullptr && outer_->needs_grad(x)) return outer_->require_grad(x);
   wanted_.insert(x.id);
   required_.insert(x.id);
 }
@@ -34,10 +43,9 @@ void Tape::check_not_cut_off(const Node& x) const {
 }
 
 GradSlot Tape::grad_slot(const Node& x) {
-  if (const auto outer = delegated_.find(x.id); outer != delegated_.end()) return outer->second->grad_slot(x);
-  if (!needs_grad(x)) {
+  if (!wanted_.contains(x.id)) {
     check_not_cut_off(x);
-    return {};
+    return outer_ == nullptr ? GradSlot{} : outer_->grad_slot(x);
   }
   Tensor& gradient = grads_[x.id];
   if (!gradient.defined()) {
@@ -57,9 +65,11 @@ GradSlot Tape::grad_slot(const Parameter& parameter) {
 
 void Tape::contribute(const Node& x, const Tensor& gradient,
                       const std::function<void(const GradSlot&, const Tensor&)>& add) {
-  if (const auto outer = delegated_.find(x.id); outer != delegated_.end())
-    return outer->second->contribute(x, gradient, add);
-  if (!needs_grad(x)) return check_not_cut_off(x);
+  if (!wanted_.contains(x.id)) {
+    check_not_cut_off(x);
+    if (outer_ != nullptr) outer_->contribute(x, gradient, add);
+    return;
+  }
   check(gradient.shape() == x.shape, "Tape: a gradient of shape {} for a tensor of shape {}", gradient.shape(),
         x.shape);
   if (Tensor& mine = grads_[x.id]; !mine.defined()) {
@@ -83,12 +93,6 @@ Tensor Tape::take_grad(const Node& y) {
   Tensor gradient = grad(y);
   if (!required_.contains(y.id)) grads_.erase(y.id);
   return gradient;
-}
-
-void Tape::delegate_grad(const Node& x, Tape& outer) {
-  if (!outer.needs_grad(x) && !outer.delegated_.contains(x.id)) return;
-  wanted_.insert(x.id);
-  delegated_[x.id] = &outer;
 }
 
 void Tape::backward(const Node& loss) {

@@ -50,6 +50,9 @@ class Tape {
   explicit Tape(MicroBatchContext context = {}) : context_(std::move(context)) {}
   // A tape that records nothing: for evaluation and sampling, memory is freed as soon as the next layer has read it.
   static Tape inference();
+  // A tape for a part of `outer`'s forward pass that runs again while `outer` unwinds (recomputation): gradients of
+  // tensors that it has not recorded itself are `outer`'s. `outer` must neither move nor end before it.
+  static Tape nested(Tape& outer);
   Tape(Tape&&) = default;
   Tape& operator=(Tape&&) = default;
 
@@ -61,10 +64,10 @@ class Tape {
   // operation that returns its operand as it is records nothing: a tensor has one producer, and a second record throws.
   void record(std::string_view name, const Node& output, Backward backward);
   // Whether a gradient with respect to x is wanted: x came out of a recorded operation, or was declared by
-  // require_grad.
+  // require_grad, here or on the outer tape.
   bool needs_grad(const Node& x) const;
   // Asks for x's gradient (x is a model's input, say), which grad(x) gives from backward() on, as long as the tape
-  // lives.
+  // lives. What the outer tape wants already is asked of that one.
   void require_grad(const Node& x);
 
   // Where to put a contribution to x's gradient; a slot with no tensor if none is wanted. The first contribution
@@ -85,8 +88,6 @@ class Tape {
   // The same, and the tape forgets it unless it was asked for by require_grad: a closure that is its only owner
   // (Tensor::shares_storage) may then work in place.
   Tensor take_grad(const Node& y);
-  // Declares gradients of x to be those of `outer`: recomputation unwinds a tape of its own into the surrounding one.
-  void delegate_grad(const Node& x, Tape& outer);
 
   // Marks `loss` (the output of a loss operation) as the root and unwinds everything. A tape unwinds once. Throws if
   // nothing recorded on this tape has produced the loss. What a closure throws comes through; the gradients of the
@@ -107,10 +108,10 @@ class Tape {
   bool recording_ = true;
   MicroBatchContext context_;
   std::vector<Record> records_;
-  std::unordered_set<std::uint64_t> recorded_, required_, wanted_;  // wanted: the other two, and what is delegated
+  std::unordered_set<std::uint64_t> recorded_, required_, wanted_;  // wanted: the other two
   std::unordered_map<std::uint64_t, Tensor> grads_;
   std::vector<Parameter> first_touched_;  // by the closure that runs
-  std::unordered_map<std::uint64_t, Tape*> delegated_;
+  Tape* outer_ = nullptr;                 // of a nested tape
   std::uint64_t root_ = 0;
 };
 

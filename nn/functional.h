@@ -52,8 +52,8 @@ Tensor causal_attention(Tape& tape, const Tensor& qkv, int heads, float p = 0, s
 
 // y = function(tape, x), whose inner activations are freed at once and computed again in the backward pass (activation
 // checkpointing: Chen et al., arXiv:1604.06174). Changes no bit of the gradient (contract 22): every random number of
-// the second forward is that of the first. Only x and the parameters may carry gradients into the function. The tape
-// keeps a copy of `function` until it has unwound: what it refers to must live as long.
+// the second forward is that of the first. Tensors that `function` captures get their gradients as x does. The tape
+// keeps a copy of `function` until it has unwound: what it refers to must live as long, and stay as it is.
 Tensor recompute(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, const Tensor&)>& function);
 
 }  // namespace accrue::nn

@@ -19,10 +19,10 @@ Tensor recompute(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, 
   if (!tape.recording()) return function(tape, x);
   Tape forward_only = unrecorded(tape.context());
   Tensor y = function(forward_only, x);
-  if (y.id() == x.id()) return y;  // dropout in evaluation, an empty sequence: its gradient is x's own
+  // Dropout in evaluation, an empty sequence: what comes back as it went in has its gradient already.
+  if (y.id() == x.id() || tape.needs_grad(y)) return y;
   tape.record("recompute", y, [y_node = Node(y), x, function](Tape& outer) {
-    Tape inner(outer.context());
-    inner.delegate_grad(x, outer);
+    Tape inner = Tape::nested(outer);
     const Tensor again = function(inner, x);
     check(inner.needs_grad(again), "recompute: what the function returns must come out of a recorded operation");
     inner.contribute(again, outer.take_grad(y_node), add_gradient);

@@ -39,13 +39,6 @@ void AdamW::step(const Tensor& state) {
                     .weight_decay = group.decay ? options_.weight_decay : 0});
 }
 
-std::vector<std::pair<std::string, double>> AdamW::hyper_parameters() const {
-  return {{"beta1", options_.beta1},
-          {"beta2", options_.beta2},
-          {"eps", options_.eps},
-          {"weight_decay", options_.weight_decay}};
-}
-
 Adam::Adam(const ParameterStore& store, AdamWOptions options) : AdamW(store, options) {
   if (options.weight_decay != 0)
     fail(ErrorKind::usage, "adam: has no weight decay, but {} is asked for; use adamw", options.weight_decay);

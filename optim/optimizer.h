@@ -3,7 +3,6 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/parameter.h"
@@ -33,8 +32,6 @@ class Optimizer {
   // optimizer.
   virtual std::vector<NamedTensor> state_tensors() const = 0;
   virtual std::string name() const = 0;
-  // By name, in a fixed order; a checkpoint compares them with those of the run that resumes it.
-  virtual std::vector<std::pair<std::string, double>> hyper_parameters() const = 0;
 };
 
 // A run of a flat buffer; undefined stays undefined.

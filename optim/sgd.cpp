@@ -39,10 +39,4 @@ std::vector<NamedTensor> Sgd::state_tensors() const {
   return {{"momentum", buffer_}};
 }
 
-std::vector<std::pair<std::string, double>> Sgd::hyper_parameters() const {
-  return {{"momentum", options_.momentum},
-          {"nesterov", options_.nesterov ? 1.0 : 0.0},
-          {"weight_decay", options_.weight_decay}};
-}
-
 }  // namespace accrue::optim

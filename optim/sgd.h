@@ -21,7 +21,6 @@ class Sgd final : public Optimizer {
   void step(const Tensor& state) override;
   std::vector<NamedTensor> state_tensors() const override;
   std::string name() const override { return "sgd"; }
-  std::vector<std::pair<std::string, double>> hyper_parameters() const override;
 
  private:
   const ParameterStore& store_;

@@ -123,6 +123,15 @@ TEST(Recompute, OfAFunctionThatReturnsItsInputKeepsTheGradient) {
   }
 }
 
+TEST(Recompute, OfAFunctionThatReturnsACapturedTensorKeepsTheGradient) {
+  const Tensor x = random_tensor({6, 4}, 1), targets = targets_of(6, 4);
+  const auto returned = input_gradient(x, targets, [](Tape& tape, const Tensor& in) {
+    const Tensor memory = gelu(tape, in);
+    return recompute(tape, in, [memory](Tape&, const Tensor&) { return memory; });
+  });
+  EXPECT_EQ(returned, input_gradient(x, targets, [](Tape& tape, const Tensor& in) { return gelu(tape, in); }));
+}
+
 TEST(Recompute, RefusesAResultThatNothingRecorded) {
   const Tensor x = random_tensor({6, 4}, 1);
   Tape tape;

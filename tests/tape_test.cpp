@@ -256,15 +256,14 @@ Tensor recomputed(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&,
   Tape forward_only = Tape::inference();
   const Tensor y = function(forward_only, x);
   tape.record("recomputed", y, [x, y_node = Node(y), function](Tape& outer) {
-    Tape inner(outer.context());
-    inner.delegate_grad(x, outer);
+    Tape inner = Tape::nested(outer);
     inner.contribute(function(inner, x), outer.grad(y_node), add);
     inner.backward();
   });
   return y;
 }
 
-TEST(Tape, DelegatedGradientsArriveInTheOuterTape) {
+TEST(NestedTape, GradientsArriveInTheOuterTape) {
   Tape tape;
   float dx = 0;
   const Tensor x = leaf(tape, 5, dx);
@@ -273,7 +272,7 @@ TEST(Tape, DelegatedGradientsArriveInTheOuterTape) {
   EXPECT_EQ(dx, 3 + 1 + 10);
 }
 
-TEST(Tape, DelegationGoesThroughSeveralLevels) {
+TEST(NestedTape, GradientsGoThroughSeveralLevels) {
   Tape tape;
   float dx = 0;
   const Tensor x = leaf(tape, 5, dx);
@@ -284,12 +283,50 @@ TEST(Tape, DelegationGoesThroughSeveralLevels) {
   EXPECT_EQ(dx, 4);
 }
 
-TEST(Tape, DelegatesNoGradientThatTheOuterTapeDoesNotWant) {
-  Tape outer, inner;
+TEST(NestedTape, CapturedTensorsGetTheirGradientsFromEveryLevel) {
+  Tape tape;
+  float dx = 0, dcaptured = 0;
+  const Tensor x = leaf(tape, 5, dx), captured = leaf(tape, 7, dcaptured);
+  const auto block = [&](Tape& t, const Tensor& in) {
+    const Tensor inside =
+        recomputed(t, in, [&](Tape& u, const Tensor& deep) { return sum(u, deep, times(u, captured, 3)); });
+    return sum(t, inside, captured);
+  };
+  tape.backward(loss_of(tape, sum(tape, recomputed(tape, x, block), times(tape, captured, 10))));
+  EXPECT_EQ(dx, 1);
+  EXPECT_EQ(dcaptured, 3 + 1 + 10);
+}
+
+TEST(NestedTape, WantsNoGradientThatTheOuterTapeDoesNotWant) {
+  Tape outer, inner = Tape::nested(outer);
   const Tensor x = scalar(1);
-  inner.delegate_grad(x, outer);
   EXPECT_FALSE(inner.needs_grad(x));
   EXPECT_FALSE(inner.grad_slot(x));
+  inner.contribute(x, scalar(1), add);
+  EXPECT_FALSE(outer.has_grad(x));
+}
+
+TEST(NestedTape, RefusesViewsOfTensorsOfEitherTape) {
+  Tape outer, inner = Tape::nested(outer);
+  const Tensor theirs = times(outer, scalar(1), 2), own = times(inner, theirs, 2);
+  for (const Tensor& x : {theirs, own})
+    EXPECT_EQ(error_message([&] {
+                inner.grad_slot(x.view({1, 1}));
+              }),
+              "Tape: the gradient of a view [1, 1] would not reach the tensor that it is a view of; use nn::reshape");
+}
+
+TEST(NestedTape, AsksTheOuterTapeForTheGradientsOfItsTensors) {
+  Tape outer, inner = Tape::nested(outer);
+  const Tensor theirs = times(outer, scalar(1), 2), own = scalar(1);
+  inner.require_grad(theirs);
+  inner.require_grad(own);
+  put(inner.grad_slot(theirs), 3);
+  put(inner.grad_slot(own), 4);
+  EXPECT_EQ(outer.take_grad(theirs).item<float>(), 3);
+  EXPECT_TRUE(outer.has_grad(theirs)) << "asked for";
+  EXPECT_EQ(inner.grad(own).item<float>(), 4);
+  EXPECT_FALSE(outer.has_grad(own));
 }
 
 TEST(InferenceTape, RecordsNothingAndKeepsNoMemory) {

@@ -14,11 +14,18 @@
 namespace accrue::train {
 namespace {
 
-// What one window leaves behind, parameter by parameter.
+// Values in f32, parameter by parameter, each of which stands for value / divisor. Comparison divides in f64: the
+// division adds no rounding to what is compared, and nothing is kept in twice the memory.
+struct Quotients {
+  std::vector<std::vector<float>> values;
+  double divisor = 1;
+};
+
+// What one window leaves behind.
 struct WindowResult {
   double loss = 0;
   std::vector<std::string> names;
-  std::vector<std::vector<double>> gradients, weights;
+  Quotients gradients, weights;
   std::size_t peak_bytes = 0;
 };
 
@@ -34,9 +41,6 @@ class GradientRecorder final : public optim::Optimizer {
   }
   std::vector<optim::NamedTensor> state_tensors() const override { return optimizer_.state_tensors(); }
   std::string name() const override { return optimizer_.name(); }
-  std::vector<std::pair<std::string, double>> hyper_parameters() const override {
-    return optimizer_.hyper_parameters();
-  }
 
   std::vector<std::vector<float>> sums;  // before the division, parameter by parameter
 
@@ -74,13 +78,6 @@ Batch window_samples(const Dataset& data, std::int64_t samples, bool unequal_tar
   return batch;
 }
 
-// values / divisor in f64, so that the division adds no rounding to what is compared.
-std::vector<double> divided(const std::vector<float>& values, double divisor) {
-  std::vector<double> result(values.begin(), values.end());
-  for (double& value : result) value /= divisor;
-  return result;
-}
-
 WindowResult run_window(const Batch& window, const Split& split, Normalisation normalisation,
                         const VerifyOptions& options) {
   nn::Gpt model(options.model);
@@ -103,17 +100,16 @@ WindowResult run_window(const Batch& window, const Split& split, Normalisation n
     const nn::Loss loss = model.loss(tape, window.inputs.view(shape, offset), window.targets.view(shape, offset));
     report = accumulator.accumulate(tape, loss);
   }
+  const auto divisor =
+      static_cast<double>(normalisation == Normalisation::targets ? report.value().targets : split.accumulation);
   WindowResult result{.loss = report.value().loss,
                       .names = {},
-                      .gradients = {},
+                      .gradients = {.values = std::move(recorder.sums), .divisor = divisor},
                       .weights = {},
                       .peak_bytes = allocator.stats().total.peak};
-  const auto divisor =
-      static_cast<double>(normalisation == Normalisation::targets ? report->targets : split.accumulation);
   for (const Parameter& parameter : parameters.parameters()) {
-    result.gradients.push_back(divided(recorder.sums[result.names.size()], divisor));
     result.names.push_back(parameter.name());
-    result.weights.push_back(divided(parameter.master().to_vector<float>(), 1));
+    result.weights.values.push_back(parameter.master().to_vector<float>());
   }
   return result;
 }
@@ -126,20 +122,22 @@ struct SquaredNorms {
   }
 };
 
-SquaredNorms compare(const std::vector<double>& values, const std::vector<double>& reference) {
+// Of parameter p.
+SquaredNorms compare(const Quotients& result, const Quotients& reference, std::size_t p) {
   SquaredNorms norms;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const double difference = values[i] - reference[i];
+  for (std::size_t i = 0; i < result.values[p].size(); ++i) {
+    const double expected = reference.values[p][i] / reference.divisor;
+    const double difference = result.values[p][i] / result.divisor - expected;
     norms.difference += difference * difference;
-    norms.reference += reference[i] * reference[i];
+    norms.reference += expected * expected;
   }
   return norms;
 }
 
-double overall(const std::vector<std::vector<double>>& values, const std::vector<std::vector<double>>& reference) {
+double overall(const Quotients& result, const Quotients& reference) {
   SquaredNorms total;
-  for (std::size_t p = 0; p < values.size(); ++p) {
-    const SquaredNorms norms = compare(values[p], reference[p]);
+  for (std::size_t p = 0; p < result.values.size(); ++p) {
+    const SquaredNorms norms = compare(result, reference, p);
     total.difference += norms.difference;
     total.reference += norms.reference;
   }
@@ -153,7 +151,7 @@ SplitDifference difference(const Split& split, const WindowResult& result, const
                     .weights = overall(result.weights, whole.weights),
                     .peak_bytes = result.peak_bytes};
   for (std::size_t p = 0; p < result.names.size(); ++p) {
-    const double own = compare(result.gradients[p], whole.gradients[p]).ratio();
+    const double own = compare(result.gradients, whole.gradients, p).ratio();
     if (d.worst_tensor.empty() || !(own <= d.worst_gradient)) d.worst_tensor = result.names[p], d.worst_gradient = own;
   }
   return d;

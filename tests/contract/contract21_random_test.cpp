@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <functional>
+
 #include "nn/gpt.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/training.h"
@@ -159,6 +161,36 @@ TEST(Contract22, ResidualSumsAroundARecomputedPartKeepTheirGradients) {
       return result;
     };
     EXPECT_EQ(gradient_of_x(true), gradient_of_x(false));
+  }
+}
+
+TEST(Contract22, CapturedTensorsKeepTheirGradients) {
+  // A decoder reads the encoder's output, `memory`, inside of its recomputed layers and outside of them.
+  for (const Device device : devices()) {
+    const auto gradients = [&](bool recomputed) {
+      const auto part = [recomputed](Tape& t, const Tensor& in, const std::function<Tensor(Tape&, const Tensor&)>& f) {
+        return recomputed ? nn::recompute(t, in, f) : f(t, in);
+      };
+      nn::Linear encoder(5, 5), decoder(5, 5);
+      ParameterStore parameters;
+      nn::Registry registry(parameters);
+      registry.module("encoder", encoder);
+      registry.module("decoder", decoder);
+      parameters.allocate(device, 1);
+      Tape tape;
+      const Tensor data = random_tensor({3, 5}, 2, DType::f32, device);
+      const Tensor memory = encoder.forward(tape, data);
+      const auto inner = [&](Tape& t, const Tensor& in) { return nn::add(t, nn::gelu(t, in), nn::gelu(t, memory)); };
+      const auto outer = [&](Tape& t, const Tensor& in) {
+        return nn::add(t, part(t, decoder.forward(t, in), inner), decoder.forward(t, memory));
+      };
+      const Tensor y = nn::add(tape, nn::add(tape, memory, part(tape, data, outer)), memory);
+      const nn::Loss loss =
+          nn::cross_entropy(tape, y, Tensor::from<std::int32_t>(std::vector<std::int32_t>{0, 4, 2}, {3}, device));
+      tape.backward(loss.terms);
+      return bits_of(parameters.gradients());
+    };
+    EXPECT_EQ(gradients(true), gradients(false));
   }
 }
 

@@ -99,7 +99,6 @@ class RecordingOptimizer final : public optim::Optimizer {
   }
   std::vector<optim::NamedTensor> state_tensors() const override { return inner_.state_tensors(); }
   std::string name() const override { return inner_.name(); }
-  std::vector<std::pair<std::string, double>> hyper_parameters() const override { return inner_.hyper_parameters(); }
 
   int steps = 0;
   kernels::StepState last_state;
