@@ -22,7 +22,6 @@ class AdamW : public Optimizer {
   void step(const Tensor& state) override;
   std::vector<NamedTensor> state_tensors() const override { return {{"m", m_}, {"v", v_}}; }
   std::string name() const override { return "adamw"; }
-  const AdamWOptions& options() const { return options_; }
 
  private:
   const ParameterStore& store_;

@@ -79,7 +79,6 @@ class Accumulator {
   Counters counters() const;
   // The report of the window that closed last: also of one that ended with Error(numeric), which returns none.
   const std::optional<WindowReport>& last_window() const { return last_window_; }
-  const AccumulatorOptions& options() const { return options_; }
 
   // Between windows, everything beside weights and optimizer that a checkpoint needs.
   struct State {
