@@ -115,7 +115,7 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   const TrainingEnd end = trainer.run();
   progress_.finish();
   if (end == TrainingEnd::stopped)
-    fail(ErrorKind::stopped, "stopped at update {} of {}; the same command with --resume goes on",
+    fail(ErrorKind::stopped, "stopped at update {} of {}, which is saved; the same command with --resume goes on",
          accumulator.counters().update, options_.steps);
   fmt::print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(), metrics_path().string());
 }

@@ -145,11 +145,13 @@ ResumePoint find_resume_point(const fs::path& run) {
   const fs::path latest = run / "latest";
   const bool has_latest = is_there(latest);
   if (!has_latest && all.empty()) {
-    if (has_left_something(run))
+    if (has_left_something(run)) {
+      const RunLock ended(run);  // throws if it has not: a run that goes on is not to be removed
       fail(ErrorKind::no_input,
            "--resume: {} holds a run that ended before its first checkpoint, so there is no checkpoint to resume; "
            "remove the directory and start again, or choose another --out",
            run.string());
+    }
     fail(ErrorKind::no_input, "{}: no checkpoint here; a training run with --out {} makes one", run.string(),
          run.string());
   }

@@ -35,7 +35,8 @@ struct ResumePoint {
   std::string note;  // why it is not the latest; empty if it is
 };
 // The latest checkpoint of a run, or the newest one that can be read if the latest cannot. Throws Error(no_input) if
-// there is none or it may not be opened, Error(usage) for the directory of a checkpoint, OtherFormat for one of another
+// there is none or it may not be opened, Error(cannot_create) if the first is
+// still to come from another process, Error(usage) for the directory of a checkpoint, OtherFormat for one of another
 // version; where all are damaged, the latest is what it returns.
 ResumePoint find_resume_point(const std::filesystem::path& run);
 

@@ -77,7 +77,6 @@ def parse():
     parser.add_argument("--pairs", type=int, default=5, help="pairs of runs in every row (default: %(default)s)")
     parser.add_argument("--python", default=sys.executable, help="Python with the PyTorch to compare with")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads on both sides (default: %(default)s)")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the GPT rows, on both sides")
     parser.add_argument("--compile", action="store_true", help="torch.compile PyTorch's model")
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file, too")
     return parser.parse_args()
@@ -138,8 +137,6 @@ def gpt_sides(row, arguments):
     if not arguments.text:
         raise Skip("needs --text")
     options = [*model_options(row), "--threads", arguments.threads, "--text", arguments.text]
-    if arguments.precision != "fp32":
-        options += ["--precision", arguments.precision]
     ours = [*options, "--steps", row.steps + WARMUP_STEPS, "--validation-fraction", 0]
     if row.vocab != 256:
         if not supports(arguments.binary, "--vocab"):
@@ -204,6 +201,8 @@ def main():
     if not arguments.binary.exists():
         raise SystemExit(f"there is no {arguments.binary}: build it, or name it with --binary")
     arguments.python = shutil.which(arguments.python) or arguments.python
+    if subprocess.run([arguments.python, "-c", "import torch"], capture_output=True).returncode != 0:
+        raise SystemExit(f"{arguments.python} has no PyTorch: install it, or name a Python that has it with --python")
     torch_version = run([arguments.python, "-c", "import torch; print(torch.__version__)"]).strip()
 
     measured, skipped = {}, {}
@@ -214,7 +213,7 @@ def main():
             skipped[row.name] = str(reason)
             print(f"{row.name} skipped: {reason}", file=sys.stderr)
 
-    print(f"{arguments.threads} threads, {arguments.precision}, PyTorch {torch_version}, "
+    print(f"{arguments.threads} threads, fp32, PyTorch {torch_version}, "
           f"{arguments.pairs} alternating pairs; a ratio above 1 means that Accrue is faster\n")
     print("| work | Accrue | PyTorch | median ratio | pair by pair | Accrue, of the FMA peak |")
     print("|---|---|---|---|---|---|")
@@ -224,7 +223,7 @@ def main():
         elif row.name in skipped:
             print(f"| {describe(row)} | – | – | – | – | skipped: {skipped[row.name]} |")
     if arguments.json:
-        report = {"torch": torch_version, "threads": arguments.threads, "precision": arguments.precision,
+        report = {"torch": torch_version, "threads": arguments.threads, "precision": "fp32",
                   "rows": [{**dataclasses.asdict(row), "pairs": measured[row.name]}
                            for row in ROWS if row.name in measured], "skipped": skipped}
         pathlib.Path(arguments.json).write_text(json.dumps(report, indent=2) + "\n")

@@ -142,6 +142,8 @@ TEST_F(RunDirectory, ARunThatEndedBeforeItsFirstCheckpointSaysWhatToDo) {
   write_file(folder / "metrics.jsonl", "{}\n");
   EXPECT_THAT(error_of(ErrorKind::no_input, [&] { find_resume_point(run()); }),
               AllOf(HasSubstr("no checkpoint"), HasSubstr("remove the directory"), HasSubstr("another --out")));
+  const RunLock lock(run());  // it has not ended
+  EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { find_resume_point(run()); }), HasSubstr("another process"));
 }
 
 TEST_F(RunDirectory, ACheckpointIsNoRun) {
