@@ -9,7 +9,7 @@ add_library(accrue::accrue ALIAS accrue)
 target_link_libraries(accrue INTERFACE ${ACCRUE_LIBRARIES})
 
 # The libraries are static, so a program that links them also links what they use privately: accrue_cpu_math goes along.
-install(TARGETS ${ACCRUE_LIBRARIES} accrue_cpu_math accrue EXPORT accrueTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS ${ACCRUE_LIBRARIES} accrue_cpu_math ${ACCRUE_CUDA_RUNTIME} accrue EXPORT accrueTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
 # Headers keep their folders below include/accrue. Those that only the kernels' own sources read stay behind.
 foreach(folder IN ITEMS core kernels nn optim train)

@@ -16,18 +16,23 @@ option(ACCRUE_WARNINGS_AS_ERRORS "Treat warnings as errors" OFF)
 set(ACCRUE_GEMM "oneDNN" CACHE STRING "Matrix multiplication on the CPU: oneDNN, or BLAS for any CBLAS library")
 set_property(CACHE ACCRUE_GEMM PROPERTY STRINGS oneDNN BLAS)
 
+set(ACCRUE_CUDA "OFF" CACHE STRING "The CUDA backend: OFF, ON (nvcc), or EMULATED (its kernels run on the CPU)")
+set_property(CACHE ACCRUE_CUDA PROPERTY STRINGS OFF ON EMULATED)
+
+# For C++; what nvcc compiles is compiled again for the emulated device, with these.
 add_library(accrue_compile_options INTERFACE)
-target_compile_options(accrue_compile_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)  # designated initialisers leave the rest at its default
+target_compile_options(accrue_compile_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wno-missing-field-initializers>")  # designated initialisers leave the rest at its default
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # At -O3 gcc 12 warns of an overflow inside fmt 9's parser of format strings that cannot happen.
-  target_compile_options(accrue_compile_options INTERFACE -Wno-stringop-overflow)
+  target_compile_options(accrue_compile_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overflow>)
 endif()
 # Half of the time of a build went into reading these again for every source. Sources include what they use all the same:
 # scripts/lib/setup.sh turns this off where ccache is at work.
-target_precompile_headers(accrue_compile_options INTERFACE <fmt/format.h> <cstdint> <functional> <memory> <optional>
-                                                           <string> <string_view> <vector>)
+target_precompile_headers(accrue_compile_options INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:<fmt/format.h$<ANGLE-R>;<cstdint$<ANGLE-R>;<functional$<ANGLE-R>;<memory$<ANGLE-R>;<optional$<ANGLE-R>;<string$<ANGLE-R>;<string_view$<ANGLE-R>;<vector$<ANGLE-R>>")
 if(ACCRUE_WARNINGS_AS_ERRORS)
-  target_compile_options(accrue_compile_options INTERFACE -Werror)
+  target_compile_options(accrue_compile_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 if(ACCRUE_SANITIZE)
   set(sanitizers $<TARGET_PROPERTY:ACCRUE_SANITIZERS>)  # of the target that is compiled

@@ -1,5 +1,5 @@
 # accrue_library(NAME LINKS targets… PRIVATE_LINKS targets…): the static library of one folder, accrue::NAME.
-# Every *.cpp of the folder (and of its cpu/) belongs to it; programs' main files are listed as programs instead.
+# Every *.cpp of the folder (and of its cpu/) belongs to it, and every *.cu where the build has CUDA; programs' main files are listed as programs instead.
 set(ACCRUE_PROGRAM_SOURCES ${PROJECT_SOURCE_DIR}/train/gpt.cpp ${PROJECT_SOURCE_DIR}/train/mlp.cpp)
 set(ACCRUE_INSTALL_INCLUDEDIR include/accrue)  # below the prefix; an include says "core/tensor.h", as in the sources
 set(ACCRUE_LIBRARIES "")                       # in the order of their declaration
@@ -8,6 +8,7 @@ function(accrue_library name)
   cmake_parse_arguments(ARG "" "" "LINKS;PRIVATE_LINKS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp ${CMAKE_CURRENT_SOURCE_DIR}/${name}/cpu/*.cpp)
   list(REMOVE_ITEM sources ${ACCRUE_PROGRAM_SOURCES})
+  accrue_cuda_sources(${name} sources)
   add_library(accrue_${name} STATIC ${sources})
   add_library(accrue::${name} ALIAS accrue_${name})
   set_target_properties(accrue_${name} PROPERTIES EXPORT_NAME ${name})

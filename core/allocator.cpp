@@ -4,11 +4,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include "core/check.h"
+#include "core/cuda_devices.h"
 #include "core/format_bytes.h"
 #include "core/host_memory.h"
 
@@ -30,15 +33,22 @@ constexpr std::size_t huge_page = std::size_t{2} << 20;
 #if defined(__SANITIZE_ADDRESS__)
 // Unused bytes and a gap behind every block are poisoned, so AddressSanitizer sees overflows inside the arena too.
 constexpr std::size_t red_zone = Allocator::alignment;
-void poison(void* pointer, std::size_t bytes) { ASAN_POISON_MEMORY_REGION(pointer, bytes); }
-void unpoison(void* pointer, std::size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(pointer, bytes); }
+void poison_region(void* pointer, std::size_t bytes) { ASAN_POISON_MEMORY_REGION(pointer, bytes); }
+void unpoison_region(void* pointer, std::size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(pointer, bytes); }
 constexpr bool fill_fresh_blocks = true;
 #else
 constexpr std::size_t red_zone = 0;
-void poison(void*, std::size_t) {}
-void unpoison(void*, std::size_t) {}
+void poison_region(void*, std::size_t) {}
+void unpoison_region(void*, std::size_t) {}
 constexpr bool fill_fresh_blocks = false;
 #endif
+
+void poison(const DeviceMemory& memory, void* pointer, std::size_t bytes) {
+  if (memory.host_addressable()) poison_region(pointer, bytes);
+}
+void unpoison(const DeviceMemory& memory, void* pointer, std::size_t bytes) {
+  if (memory.host_addressable()) unpoison_region(pointer, bytes);
+}
 
 std::size_t round_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
@@ -97,7 +107,7 @@ struct Allocator::State {
       const bool whole = block->second.first_in_segment && (next == blocks.end() || next->second.first_in_segment);
       if (whole && !block->second.used) {
         erase_free(block);
-        unpoison(block->first, block->second.bytes);
+        unpoison(memory, block->first, block->second.bytes);
         memory.release(block->first, block->second.bytes);
         stats.reserved -= block->second.bytes;
         blocks.erase(block);
@@ -107,16 +117,35 @@ struct Allocator::State {
   }
 };
 
+namespace {
+
+// One for each device, made when it is first asked for.
+Allocator& cuda_allocator(Device device) {
+  static auto* mutex = new std::mutex;
+  static auto* allocators = new std::map<int, std::unique_ptr<Allocator>>;
+  const std::lock_guard lock(*mutex);
+  std::unique_ptr<Allocator>& allocator = (*allocators)[device.index];
+  if (!allocator) {
+    const char* mode = std::getenv("ACCRUE_ALLOCATOR");
+    const bool direct = mode != nullptr && std::string_view(mode) == "direct";
+    allocator = std::make_unique<Allocator>(device, cuda::memory(device.index),
+                                            direct ? Allocator::Blocks::direct : Allocator::Blocks::cached);
+  }
+  return *allocator;
+}
+
+}  // namespace
+
 Allocator& Allocator::of(Device device) {
-  if (device.kind != DeviceKind::cpu)
-    fail(ErrorKind::no_device, "no memory of device {}: this build of Accrue has the CPU only", device.to_string());
   // Never destroyed: tensors in static storage may be freed after any destructor would have run.
+  if (device.kind == DeviceKind::cuda) return cuda_allocator(device);
   static auto* memory = new HostMemory;
   static auto* allocator = new Allocator(Device::cpu(), *memory);
   return *allocator;
 }
 
-Allocator::Allocator(Device device, DeviceMemory& memory) : device_(device), memory_(memory), state_(new State) {}
+Allocator::Allocator(Device device, DeviceMemory& memory, Blocks blocks)
+    : device_(device), memory_(memory), blocks_(blocks), state_(new State) {}
 
 Allocator::~Allocator() {
   state_->release_unused_segments(memory_);
@@ -133,11 +162,12 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
          device_.to_string(), format_bytes(requested), name_of(category), format_bytes(state.stats.total.live),
          format_bytes(state.limit));
 
-  const std::size_t extent = requested + red_zone;
-  auto fit = state.free.lower_bound({extent, nullptr});
+  const bool direct = blocks_ == Blocks::direct;
+  const std::size_t extent = direct ? std::max<std::size_t>(bytes, 1) : requested + red_zone;
+  auto fit = direct ? state.free.end() : state.free.lower_bound({extent, nullptr});
   if (fit == state.free.end()) {
-    const std::size_t smallest = round_up(extent, huge_page);
-    std::size_t segment = std::max(smallest, segment_bytes);
+    const std::size_t smallest = direct ? extent : round_up(extent, huge_page);
+    std::size_t segment = direct ? extent : std::max(smallest, segment_bytes);
     void* memory = memory_.allocate(segment);
     if (memory == nullptr) {
       state.release_unused_segments(memory_);
@@ -152,7 +182,7 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
            format_bytes(requested), name_of(category), format_bytes(state.stats.total.live),
            format_bytes(memory_.available()));
     state.stats.reserved += segment;
-    poison(memory, segment);
+    poison(memory_, memory, segment);
     auto* start = static_cast<char*>(memory);
     state.insert_free(state.blocks.emplace(start, State::Block{.bytes = segment, .first_in_segment = true}).first);
     fit = state.free.lower_bound({extent, nullptr});
@@ -165,7 +195,7 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
   block->second.category = category;
   add_usage(state.stats.total, requested);
   add_usage(state.stats.by_category[static_cast<std::size_t>(category)], requested);
-  unpoison(block->first, bytes);
+  unpoison(memory_, block->first, bytes);
   if (fill_fresh_blocks && bytes != 0) memory_.fill(block->first, 0xff, bytes);
   return block->first;
 }
@@ -180,7 +210,7 @@ void Allocator::deallocate(void* pointer) noexcept {
     std::abort();
   }
   block->second.used = false;
-  poison(block->first, block->second.bytes);
+  poison(memory_, block->first, block->second.bytes);
   state.stats.total.live -= block->second.requested;
   state.stats.by_category[static_cast<std::size_t>(block->second.category)].live -= block->second.requested;
   state.absorb_next(block);
@@ -194,6 +224,7 @@ void Allocator::deallocate(void* pointer) noexcept {
     }
   }
   state.insert_free(block);
+  if (blocks_ == Blocks::direct) state.release_unused_segments(memory_);
 }
 
 MemoryStats Allocator::stats() const {

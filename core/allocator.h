@@ -36,6 +36,8 @@ class DeviceMemory {
   virtual void release(void* pointer, std::size_t bytes) noexcept = 0;
   // Bytes that could still be allocated, as far as the system tells; for error messages.
   virtual std::size_t available() const = 0;
+  // Whether the host may touch the memory, as AddressSanitizer's checks of the arena do.
+  virtual bool host_addressable() const { return true; }
   virtual void fill(void* destination, int byte, std::size_t bytes) = 0;
   virtual void copy(void* destination, const void* source, std::size_t bytes) = 0;
   virtual void copy_from_host(void* destination, const void* source, std::size_t bytes) = 0;
@@ -43,7 +45,8 @@ class DeviceMemory {
 };
 
 // Best fit over large segments, blocks split and coalesced, ties by address: the same sequence of requests from the
-// same state gets the same addresses. Thread-safe.
+// same state gets the same addresses. Thread-safe. ACCRUE_ALLOCATOR=direct in the environment takes every block of a
+// GPU from the device alone and gives it back at once: slow, but its memory checkers then see each block's bounds.
 class Allocator {
  public:
   static constexpr std::size_t alignment = 64;
@@ -51,7 +54,9 @@ class Allocator {
   // The allocator of a device; it lives until the process ends. Throws Error(no_device) if there is no such device.
   static Allocator& of(Device device);
 
-  explicit Allocator(Device device, DeviceMemory& memory);
+  // How blocks come and go: out of cached segments, or one by one from the device.
+  enum class Blocks { cached, direct };
+  explicit Allocator(Device device, DeviceMemory& memory, Blocks blocks = Blocks::cached);
   ~Allocator();
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
@@ -73,6 +78,7 @@ class Allocator {
   struct State;
   Device device_;
   DeviceMemory& memory_;
+  Blocks blocks_;
   State* state_;
 };
 

@@ -14,6 +14,7 @@ struct Device {
   int index = 0;
 
   static constexpr Device cpu() { return {}; }
+  static constexpr Device cuda(int index = 0) { return {.kind = DeviceKind::cuda, .index = index}; }
   std::string to_string() const;  // "cpu", "cuda:0"
   friend bool operator==(Device, Device) = default;
 };

@@ -12,7 +12,7 @@ void activation_forward(const ActivationForward& op) {
   require_shape(name, {"y", op.y}, op.x.shape(), "like x");
   require_dtype(name, {"y", op.y}, op.x.dtype());
   require_no_partial_overlap(name, {"y", op.y}, {"x", op.x});
-  run_on(op.y, op, cpu::activation_forward);
+  run_on(op.y, op, ACCRUE_BACKENDS(activation_forward));
 }
 
 void activation_backward(const ActivationBackward& op) {
@@ -27,7 +27,7 @@ void activation_backward(const ActivationBackward& op) {
   require_dtype(name, {"dx", dx}, op.x.dtype());
   require_no_partial_overlap(name, {"dx", dx}, {"dy", op.dy});
   require_no_partial_overlap(name, {"dx", dx}, {"x", op.x});
-  run_on(dx, op, cpu::activation_backward);
+  run_on(dx, op, ACCRUE_BACKENDS(activation_backward));
 }
 
 }  // namespace accrue::kernels

@@ -33,5 +33,9 @@ namespace cpu {
 void activation_forward(const ActivationForward&);
 void activation_backward(const ActivationBackward&);
 }  // namespace cpu
+namespace cuda {
+void activation_forward(const ActivationForward&);
+void activation_backward(const ActivationBackward&);
+}  // namespace cuda
 
 }  // namespace accrue::kernels

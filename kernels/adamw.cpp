@@ -24,7 +24,7 @@ void adamw(const AdamW& op) {
   require_disjoint("adamw", gradient, {compute});
   check(op.beta1 >= 0 && op.beta1 < 1, "adamw: beta1 must be in [0, 1), but is {}", op.beta1);
   check(op.beta2 >= 0 && op.beta2 < 1, "adamw: beta2 must be in [0, 1), but is {}", op.beta2);
-  run_on(op.master, op, cpu::adamw);
+  run_on(op.master, op, ACCRUE_BACKENDS(adamw));
 }
 
 }  // namespace accrue::kernels

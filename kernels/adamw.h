@@ -30,5 +30,8 @@ void adamw(const AdamW&);
 namespace cpu {
 void adamw(const AdamW&);
 }
+namespace cuda {
+void adamw(const AdamW&);
+}
 
 }  // namespace accrue::kernels

@@ -14,7 +14,7 @@ void add(const Add& op) {
   require_dtype("add", {"out", op.out}, op.a.dtype());
   require_no_partial_overlap("add", {"out", op.out}, {"a", op.a});
   require_no_partial_overlap("add", {"out", op.out}, {"b", op.b});
-  run_on(op.out, op, cpu::add);
+  run_on(op.out, op, ACCRUE_BACKENDS(add));
 }
 
 }  // namespace accrue::kernels

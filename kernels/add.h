@@ -18,5 +18,8 @@ void add(const Add&);
 namespace cpu {
 void add(const Add&);
 }
+namespace cuda {
+void add(const Add&);
+}
 
 }  // namespace accrue::kernels

@@ -35,7 +35,7 @@ void attention_forward(const AttentionForward& op) {
   check_operands(name, op);
   require_disjoint(name, {"y", op.y}, {{"qkv", op.qkv}, {"logsumexp", op.logsumexp}});
   require_disjoint(name, {"logsumexp", op.logsumexp}, {{"qkv", op.qkv}});
-  run_on(op.qkv, op, cpu::attention_forward);
+  run_on(op.qkv, op, ACCRUE_BACKENDS(attention_forward));
 }
 
 void attention_backward(const AttentionBackward& op) {
@@ -49,7 +49,7 @@ void attention_backward(const AttentionBackward& op) {
   require_dtype(name, {"dy", op.dy}, op.qkv.dtype());
   require_dtype(name, {"dqkv", op.dqkv}, op.qkv.dtype());
   require_disjoint(name, {"dqkv", op.dqkv}, {{"qkv", op.qkv}, {"y", op.y}, {"dy", op.dy}, {"logsumexp", op.logsumexp}});
-  run_on(op.qkv, op, cpu::attention_backward);
+  run_on(op.qkv, op, ACCRUE_BACKENDS(attention_backward));
 }
 
 }  // namespace accrue::kernels

@@ -46,5 +46,9 @@ namespace cpu {
 void attention_forward(const AttentionForward&);
 void attention_backward(const AttentionBackward&);
 }  // namespace cpu
+namespace cuda {
+void attention_forward(const AttentionForward&);
+void attention_backward(const AttentionBackward&);
+}  // namespace cuda
 
 }  // namespace accrue::kernels

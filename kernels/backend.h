@@ -3,17 +3,24 @@
 
 #include <initializer_list>
 #include <string_view>
+#include <type_traits>
 
 #include "core/tensor.h"
 
 namespace accrue::kernels {
 
-// Calls the implementation for the device of `on`.
+// The implementations of an operation in this build, for run_on: ACCRUE_BACKENDS(add).
+#ifdef ACCRUE_WITH_CUDA
+#define ACCRUE_BACKENDS(operation) cpu::operation, cuda::operation
+#else
+#define ACCRUE_BACKENDS(operation) cpu::operation, nullptr
+#endif
+
+// Calls the implementation for the device of `on`. In a build without CUDA no tensor is on another device than the CPU.
 template <class Arguments>
-void run_on(const Tensor& on, const Arguments& arguments, void (*cpu)(const Arguments&)) {
-  check(on.device().kind == DeviceKind::cpu, "this build has kernels for the CPU only, but a tensor is on {}",
-        on.device().to_string());
-  cpu(arguments);
+void run_on(const Tensor& on, const Arguments& arguments, void (*cpu)(const Arguments&),
+            std::type_identity_t<void (*)(const Arguments&)> cuda) {
+  on.device().kind == DeviceKind::cuda ? cuda(arguments) : cpu(arguments);
 }
 
 // A tensor with the name it has in its argument struct, for messages.

@@ -16,7 +16,7 @@ void bias_forward(const BiasForward& op) {
   require_dtype(name, {"y", op.y}, op.x.dtype());
   require_dtype(name, {"bias", op.bias}, op.x.dtype());
   require_no_partial_overlap(name, {"y", op.y}, {"x", op.x});
-  run_on(op.y, op, cpu::bias_forward);
+  run_on(op.y, op, ACCRUE_BACKENDS(bias_forward));
 }
 
 void bias_backward(const BiasBackward& op) {
@@ -29,7 +29,7 @@ void bias_backward(const BiasBackward& op) {
                 fmt::format("to match the last axis of dy {}", op.dy.shape()));
   require_dtype(name, {"dbias", op.dbias.tensor}, DType::f32);
   require_disjoint(name, {"dbias", op.dbias.tensor}, {{"dy", op.dy}});
-  run_on(op.dy, op, cpu::bias_backward);
+  run_on(op.dy, op, ACCRUE_BACKENDS(bias_backward));
 }
 
 }  // namespace accrue::kernels

@@ -28,5 +28,9 @@ namespace cpu {
 void bias_forward(const BiasForward&);
 void bias_backward(const BiasBackward&);
 }  // namespace cpu
+namespace cuda {
+void bias_forward(const BiasForward&);
+void bias_backward(const BiasBackward&);
+}  // namespace cuda
 
 }  // namespace accrue::kernels

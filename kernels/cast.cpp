@@ -12,7 +12,7 @@ void cast(const Cast& op) {
   require_float("cast", out);
   require_shape("cast", out, op.x.shape(), "like x");
   require_no_partial_overlap("cast", out, x);
-  run_on(op.x, op, cpu::cast);
+  run_on(op.x, op, ACCRUE_BACKENDS(cast));
 }
 
 }  // namespace accrue::kernels

@@ -18,5 +18,8 @@ void cast(const Cast&);
 namespace cpu {
 void cast(const Cast&);
 }
+namespace cuda {
+void cast(const Cast&);
+}
 
 }  // namespace accrue::kernels

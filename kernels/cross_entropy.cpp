@@ -22,7 +22,7 @@ void cross_entropy(const CrossEntropy& op) {
     require_dtype(name, {"loss_scale", op.loss_scale}, DType::f32);
     require_shape(name, {"loss_scale", op.loss_scale}, {1}, "(one factor)");
   }
-  run_on(op.logits, op, cpu::cross_entropy);
+  run_on(op.logits, op, ACCRUE_BACKENDS(cross_entropy));
 }
 
 }  // namespace accrue::kernels

@@ -35,5 +35,8 @@ void cross_entropy(const CrossEntropy&);
 namespace cpu {
 void cross_entropy(const CrossEntropy&);
 }
+namespace cuda {
+void cross_entropy(const CrossEntropy&);
+}
 
 }  // namespace accrue::kernels

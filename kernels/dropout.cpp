@@ -19,7 +19,7 @@ void dropout(const Dropout& op) {
   // Four elements draw from one counter of 32 bits.
   check(op.x.shape()[0] == 0 || op.x.numel() / op.x.shape()[0] <= (std::int64_t{1} << 34),
         "{}: a sample of x must have at most 2^34 elements, but x has shape {}", name, op.x.shape());
-  run_on(op.x, op, cpu::dropout);
+  run_on(op.x, op, ACCRUE_BACKENDS(dropout));
 }
 
 }  // namespace accrue::kernels

@@ -26,5 +26,8 @@ void dropout(const Dropout&);
 namespace cpu {
 void dropout(const Dropout&);
 }
+namespace cuda {
+void dropout(const Dropout&);
+}
 
 }  // namespace accrue::kernels

@@ -51,7 +51,7 @@ void embedding_forward(const EmbeddingForward& op) {
     require_table(name, positions, op.ids.shape().last(), cols,
                   fmt::format("to match ids {} and table {}", op.ids.shape(), op.table.shape()));
   }
-  run_on(op.y, op, cpu::embedding_forward);
+  run_on(op.y, op, ACCRUE_BACKENDS(embedding_forward));
 }
 
 void embedding_backward(const EmbeddingBackward& op) {
@@ -77,7 +77,7 @@ void embedding_backward(const EmbeddingBackward& op) {
   }
   require_disjoint(name, dtable, {dpositions, dy, ids});
   require_disjoint(name, dpositions, {dy, ids});
-  run_on(op.dy, op, cpu::embedding_backward);
+  run_on(op.dy, op, ACCRUE_BACKENDS(embedding_backward));
 }
 
 }  // namespace accrue::kernels

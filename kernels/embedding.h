@@ -34,5 +34,9 @@ namespace cpu {
 void embedding_forward(const EmbeddingForward&);
 void embedding_backward(const EmbeddingBackward&);
 }  // namespace cpu
+namespace cuda {
+void embedding_forward(const EmbeddingForward&);
+void embedding_backward(const EmbeddingBackward&);
+}  // namespace cuda
 
 }  // namespace accrue::kernels

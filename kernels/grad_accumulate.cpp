@@ -12,7 +12,7 @@ void grad_accumulate(const GradAccumulate& op) {
   require_float("grad_accumulate", incoming);
   require_shape("grad_accumulate", incoming, op.acc.tensor.shape(), "like acc");
   require_no_partial_overlap("grad_accumulate", acc, incoming);
-  run_on(op.acc.tensor, op, cpu::grad_accumulate);
+  run_on(op.acc.tensor, op, ACCRUE_BACKENDS(grad_accumulate));
 }
 
 }  // namespace accrue::kernels

@@ -20,5 +20,8 @@ void grad_accumulate(const GradAccumulate&);
 namespace cpu {
 void grad_accumulate(const GradAccumulate&);
 }
+namespace cuda {
+void grad_accumulate(const GradAccumulate&);
+}
 
 }  // namespace accrue::kernels

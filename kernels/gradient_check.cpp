@@ -9,7 +9,7 @@ void gradient_check(const GradientCheck& op) {
   require_defined("gradient_check", {{"gradient", op.gradient}});
   require_same_device("gradient_check", {{"state", op.state}, {"gradient", op.gradient}});
   require_dtype("gradient_check", {"gradient", op.gradient}, DType::f32);
-  run_on(op.gradient, op, cpu::gradient_check);
+  run_on(op.gradient, op, ACCRUE_BACKENDS(gradient_check));
 }
 
 }  // namespace accrue::kernels

@@ -17,5 +17,8 @@ void gradient_check(const GradientCheck&);
 namespace cpu {
 void gradient_check(const GradientCheck&);
 }
+namespace cuda {
+void gradient_check(const GradientCheck&);
+}
 
 }  // namespace accrue::kernels

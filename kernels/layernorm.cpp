@@ -40,7 +40,7 @@ void layernorm_forward(const LayerNormForward& op) {
   require_column_parameter(name, beta, op.x, op.x.dtype());
   require_no_partial_overlap(name, y, x);
   check(op.eps >= 0, "{}: eps must not be negative, but is {}", name, op.eps);
-  run_on(op.x, op, cpu::layernorm_forward);
+  run_on(op.x, op, ACCRUE_BACKENDS(layernorm_forward));
 }
 
 void layernorm_backward(const LayerNormBackward& op) {
@@ -67,7 +67,7 @@ void layernorm_backward(const LayerNormBackward& op) {
   require_disjoint(name, dx, {gamma, mean, rstd});
   require_disjoint(name, dgamma, {dx, dbeta, dy, x, gamma, mean, rstd});
   require_disjoint(name, dbeta, {dx, dy, x, gamma, mean, rstd});
-  run_on(op.x, op, cpu::layernorm_backward);
+  run_on(op.x, op, ACCRUE_BACKENDS(layernorm_backward));
 }
 
 }  // namespace accrue::kernels

@@ -32,5 +32,9 @@ namespace cpu {
 void layernorm_forward(const LayerNormForward&);
 void layernorm_backward(const LayerNormBackward&);
 }  // namespace cpu
+namespace cuda {
+void layernorm_forward(const LayerNormForward&);
+void layernorm_backward(const LayerNormBackward&);
+}  // namespace cuda
 
 }  // namespace accrue::kernels

@@ -63,7 +63,7 @@ void matmul(const Matmul& op) {
   check_dtypes(op);
   check_extents(op);
   require_disjoint("matmul", {"out", op.out}, {{"a", op.a}, {"b", op.b}, {"bias", op.bias}});
-  run_on(op.out, op, cpu::matmul);
+  run_on(op.out, op, ACCRUE_BACKENDS(matmul));
 }
 
 }  // namespace accrue::kernels

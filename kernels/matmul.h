@@ -33,5 +33,8 @@ void matmul(const Matmul&);
 namespace cpu {
 void matmul(const Matmul&);
 }
+namespace cuda {
+void matmul(const Matmul&);
+}
 
 }  // namespace accrue::kernels

@@ -16,7 +16,7 @@ void scale(const Scale& op) {
     require_dtype("scale", factor, DType::f32);
     require_shape("scale", factor, {1}, "as a scalar");
   }
-  run_on(op.out, op, cpu::scale);
+  run_on(op.out, op, ACCRUE_BACKENDS(scale));
 }
 
 }  // namespace accrue::kernels

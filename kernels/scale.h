@@ -20,5 +20,8 @@ void scale(const Scale&);
 namespace cpu {
 void scale(const Scale&);
 }
+namespace cuda {
+void scale(const Scale&);
+}
 
 }  // namespace accrue::kernels

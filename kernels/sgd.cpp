@@ -25,7 +25,7 @@ void sgd(const Sgd& op) {
   require_disjoint("sgd", master, {buffer, gradient, compute});
   require_disjoint("sgd", buffer, {gradient, compute});
   require_disjoint("sgd", gradient, {compute});
-  run_on(op.master, op, cpu::sgd);
+  run_on(op.master, op, ACCRUE_BACKENDS(sgd));
 }
 
 }  // namespace accrue::kernels

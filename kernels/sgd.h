@@ -26,5 +26,8 @@ void sgd(const Sgd&);
 namespace cpu {
 void sgd(const Sgd&);
 }
+namespace cuda {
+void sgd(const Sgd&);
+}
 
 }  // namespace accrue::kernels

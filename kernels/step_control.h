@@ -45,5 +45,10 @@ void add_loss_terms(const AddLossTerms&);
 void begin_step(const BeginStep&);
 void finish_step(const FinishStep&);
 }  // namespace cpu
+namespace cuda {
+void add_loss_terms(const AddLossTerms&);
+void begin_step(const BeginStep&);
+void finish_step(const FinishStep&);
+}  // namespace cuda
 
 }  // namespace accrue::kernels

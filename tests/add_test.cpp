@@ -13,8 +13,12 @@ using testing::error_message;
 using testing::random_tensor;
 using testing::to_doubles;
 
-// One rounding of an exact sum: half a unit in the last place.
-constexpr testing::Bound one_rounding{.relative = 0x1p-24};
+// One rounding of an exact sum. In a half dtype, where the sum was rounded to f32 before, a second one.
+testing::Bound rounding_bound(DType dtype) {
+  const double roundoff = testing::unit_roundoff(dtype);
+  return {.relative = dtype == DType::f32 ? roundoff : roundoff * (1 + 0x1p-10)};
+}
+const testing::Bound one_rounding = rounding_bound(DType::f32);
 
 std::vector<double> sum(const Tensor& a, const Tensor& b) {
   std::vector<double> total = to_doubles(a);
@@ -25,28 +29,46 @@ std::vector<double> sum(const Tensor& a, const Tensor& b) {
 
 TEST(Add, SumsElementByElement) {
   for (const Device device : testing::devices())
-    for (const std::int64_t rows : testing::sweep_rows)
-      for (const std::int64_t cols : testing::sweep_cols) {
-        SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
-        const Tensor a = random_tensor({rows, cols}, 1, DType::f32, device);
-        const Tensor b = random_tensor({rows, cols}, 2, DType::f32, device);
-        const Tensor out = empty_like(a);
-        add({.out = out, .a = a, .b = b});
-        EXPECT_TRUE(testing::within(out, sum(a, b), one_rounding));
-      }
+    for (const DType dtype : testing::activation_dtypes(device))
+      for (const std::int64_t rows : testing::sweep_rows)
+        for (const std::int64_t cols : testing::sweep_cols) {
+          SCOPED_TRACE(fmt::format("{} x {} {} on {}", rows, cols, name_of(dtype), device.to_string()));
+          const Tensor a = random_tensor({rows, cols}, 1, dtype, device);
+          const Tensor b = random_tensor({rows, cols}, 2, dtype, device);
+          const Tensor out = empty_like(a);
+          add({.out = out, .a = a, .b = b});
+          EXPECT_TRUE(testing::within(out, sum(a, b), rounding_bound(dtype)));
+        }
 }
 
 TEST(Add, OutMayBeEitherOperand) {
-  const Tensor a = random_tensor({7, 33}, 1), b = random_tensor({7, 33}, 2);
-  const std::vector<double> expected = sum(a, b);
-  const Tensor first = a.clone(), second = b.clone();
-  add({.out = first, .a = first, .b = b});
-  EXPECT_TRUE(testing::within(first, expected, one_rounding));
-  add({.out = second, .a = a, .b = second});
-  EXPECT_TRUE(testing::within(second, expected, one_rounding));
-  const Tensor twice = a.clone();
-  add({.out = twice, .a = twice, .b = twice});
-  EXPECT_TRUE(testing::within(twice, sum(a, a), testing::Bound{}));
+  for (const Device device : testing::devices()) {
+    SCOPED_TRACE(device.to_string());
+    const Tensor a = random_tensor({7, 33}, 1, DType::f32, device), b = random_tensor({7, 33}, 2, DType::f32, device);
+    const std::vector<double> expected = sum(a, b);
+    const Tensor first = a.clone(), second = b.clone();
+    add({.out = first, .a = first, .b = b});
+    EXPECT_TRUE(testing::within(first, expected, one_rounding));
+    add({.out = second, .a = a, .b = second});
+    EXPECT_TRUE(testing::within(second, expected, one_rounding));
+    const Tensor twice = a.clone();
+    add({.out = twice, .a = twice, .b = twice});
+    EXPECT_TRUE(testing::within(twice, sum(a, a), testing::Bound{}));
+  }
+}
+
+// A view need not begin where a 16-byte access may.
+TEST(Add, TakesViewsThatBeginAtAnyElement) {
+  for (const Device device : testing::devices())
+    for (const DType dtype : testing::activation_dtypes(device)) {
+      SCOPED_TRACE(fmt::format("{} on {}", name_of(dtype), device.to_string()));
+      const Tensor buffer = random_tensor({300}, 1, dtype, device), out = Tensor::zeros({102}, dtype, device);
+      const Tensor a = buffer.view({97}, 1), b = buffer.view({97}, 150);
+      add({.out = out.view({97}, 3), .a = a, .b = b});
+      EXPECT_TRUE(testing::within(out.view({97}, 3), sum(a, b), rounding_bound(dtype)));
+      EXPECT_EQ(to_doubles(out.view({3})), (std::vector<double>{0, 0, 0}));
+      EXPECT_EQ(to_doubles(out.view({2}, 100)), (std::vector<double>{0, 0}));
+    }
 }
 
 TEST(Add, HasTheSameBitsForAnyNumberOfThreads) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cuda_devices.h"
 #include "core/tensor.h"
 
 namespace accrue::testing {
@@ -16,7 +17,16 @@ inline const std::vector<std::int64_t> sweep_rows = {0, 1, 7};
 inline const std::vector<DType> float_dtypes = {DType::f32, DType::f16, DType::bf16};
 
 // Every device that this build and machine have.
-inline std::vector<Device> devices() { return {Device::cpu()}; }
+inline std::vector<Device> devices() {
+  std::vector<Device> all = {Device::cpu()};
+  if (cuda::device_count() > 0) all.push_back(Device::cuda());
+  return all;
+}
+
+// What activations may be in on a device: the CPU's kernels compute in f32 alone.
+inline std::vector<DType> activation_dtypes(Device device) {
+  return device.kind == DeviceKind::cpu ? std::vector<DType>{DType::f32} : float_dtypes;
+}
 
 inline std::vector<float> random_floats(std::int64_t count, std::uint64_t seed, float mean = 0, float deviation = 1) {
   std::mt19937_64 generator(seed);

@@ -1,0 +1,132 @@
+#include "core/cuda/device.cuh"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/cuda/check.cuh"
+#include "core/format_bytes.h"
+
+namespace accrue::cuda {
+
+CudaDevice::CudaDevice(int index) : index_(index) {
+  check(cudaSetDevice(index), "cudaSetDevice({})", index);
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags on cuda:{}", index);
+  check(cudaMalloc(reinterpret_cast<void**>(&claimed_), sizeof *claimed_), "cudaMalloc of a flag on cuda:{}", index);
+  check(cudaMemsetAsync(claimed_, 0, sizeof *claimed_, stream_), "cudaMemsetAsync of a flag on cuda:{}", index);
+  // With unified addressing, which every 64-bit system has, the pointer is the same on host and device.
+  check(cudaHostAlloc(reinterpret_cast<void**>(&record_), sizeof *record_, cudaHostAllocMapped),
+        "cudaHostAlloc of the fault record of cuda:{}", index);
+  *record_ = {};
+}
+
+void CudaDevice::activate() const {
+  static thread_local int current = -1;
+  if (current == index_) return;
+  check(cudaSetDevice(index_), "cudaSetDevice({})", index_);
+  current = index_;
+}
+
+std::string CudaDevice::description() const {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, index_), "cudaGetDeviceProperties of cuda:{}", index_);
+  return fmt::format("{}, compute capability {}.{}, {}", properties.name, properties.major, properties.minor,
+                     format_bytes(properties.totalGlobalMem));
+}
+
+void CudaDevice::synchronize() {
+  activate();
+  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize on cuda:{}", index_);
+  throw_fault();
+}
+
+void* CudaDevice::allocate(std::size_t bytes) {
+  activate();
+  void* pointer = nullptr;
+  const cudaError_t error = cudaMalloc(&pointer, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  check(error, "cudaMalloc of {} bytes on cuda:{}", bytes, index_);
+  return pointer;
+}
+
+// cudaFree waits for the work that may still use the memory. It fails only when the device is lost, which the next
+// call reports.
+void CudaDevice::release(void* pointer, std::size_t) noexcept { cudaFree(pointer); }
+
+std::size_t CudaDevice::available() const {
+  activate();
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo on cuda:{}", index_);
+  return free;
+}
+
+bool CudaDevice::host_addressable() const {
+#ifdef ACCRUE_CUDA_EMULATED
+  // Poisoning happens when the host asks for it: kernels that lazy streams run later would meet it too early.
+  return !emulator::streams_are_lazy();
+#else
+  return false;
+#endif
+}
+
+void CudaDevice::fill(void* destination, int byte, std::size_t bytes) {
+  activate();
+  if (bytes == 0) return;
+  check(cudaMemsetAsync(destination, byte, bytes, stream_), "cudaMemsetAsync of {} bytes on cuda:{}", bytes, index_);
+}
+
+void CudaDevice::copy(void* destination, const void* source, std::size_t bytes) {
+  activate();
+  if (bytes == 0) return;
+  check(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyDeviceToDevice, stream_),
+        "cudaMemcpyAsync of {} bytes on cuda:{}", bytes, index_);
+}
+
+CudaDevice::Staging& CudaDevice::next_staging() {
+  Staging& staging = staging_[next_];
+  next_ = (next_ + 1) % staging_.size();
+  if (staging.buffer == nullptr) {
+    check(cudaHostAlloc(reinterpret_cast<void**>(&staging.buffer), staging_bytes, cudaHostAllocDefault),
+          "cudaHostAlloc of {} bytes of pinned memory", staging_bytes);
+    check(cudaEventCreateWithFlags(&staging.copied, cudaEventDisableTiming), "cudaEventCreateWithFlags on cuda:{}",
+          index_);
+    return staging;
+  }
+  check(cudaEventSynchronize(staging.copied), "cudaEventSynchronize on cuda:{}", index_);
+  return staging;
+}
+
+void CudaDevice::copy_from_host(void* destination, const void* source, std::size_t bytes) {
+  activate();
+  const std::lock_guard lock(staging_mutex_);
+  auto* to = static_cast<std::byte*>(destination);
+  const auto* from = static_cast<const std::byte*>(source);
+  for (std::size_t done = 0; done < bytes; done += staging_bytes) {
+    const std::size_t count = std::min(staging_bytes, bytes - done);
+    const Staging& staging = next_staging();
+    std::memcpy(staging.buffer, from + done, count);
+    check(cudaMemcpyAsync(to + done, staging.buffer, count, cudaMemcpyHostToDevice, stream_),
+          "cudaMemcpyAsync of {} bytes to cuda:{}", count, index_);
+    check(cudaEventRecord(staging.copied, stream_), "cudaEventRecord on cuda:{}", index_);
+  }
+}
+
+void CudaDevice::copy_to_host(void* destination, const void* source, std::size_t bytes) {
+  activate();
+  if (bytes != 0)
+    check(cudaMemcpyAsync(destination, source, bytes, cudaMemcpyDeviceToHost, stream_),
+          "cudaMemcpyAsync of {} bytes from cuda:{}", bytes, index_);
+  synchronize();
+}
+
+void CudaDevice::throw_fault() {
+  if (*static_cast<volatile std::uintptr_t*>(&record_->thrower) == 0) return;
+  const Fault fault = *record_;
+  *record_ = {};
+  check(cudaMemsetAsync(claimed_, 0, sizeof *claimed_, stream_), "cudaMemsetAsync of a flag on cuda:{}", index_);
+  reinterpret_cast<FaultThrower>(fault.thrower)(fault);
+}
+
+}  // namespace accrue::cuda

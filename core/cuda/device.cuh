@@ -1,0 +1,61 @@
+// One CUDA device as this process uses it: streams, memory, staging buffers, faults.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <array>
+#include <mutex>
+#include <string>
+
+#include "core/allocator.h"
+#include "core/cuda/fault.cuh"
+
+namespace accrue::cuda {
+
+// Everything runs on one compute stream, so memory that was freed may be handed out again at once: whoever gets it
+// works behind whoever had it.
+class CudaDevice final : public DeviceMemory {
+ public:
+  explicit CudaDevice(int index);
+
+  // Makes this the calling thread's current device.
+  void activate() const;
+  cudaStream_t stream() const { return stream_; }
+  FaultSink fault_sink() const { return {claimed_, record_}; }
+  std::string description() const;
+  void synchronize();
+
+  void* allocate(std::size_t bytes) override;
+  void release(void* pointer, std::size_t bytes) noexcept override;
+  std::size_t available() const override;
+  bool host_addressable() const override;
+  void fill(void* destination, int byte, std::size_t bytes) override;
+  void copy(void* destination, const void* source, std::size_t bytes) override;
+  // Returns as soon as the source may change: the bytes wait in pinned memory for their turn on the stream.
+  void copy_from_host(void* destination, const void* source, std::size_t bytes) override;
+  // Waits for all work before it. Throws what a kernel has found wrong with its data since the last wait.
+  void copy_to_host(void* destination, const void* source, std::size_t bytes) override;
+
+ private:
+  struct Staging {
+    std::byte* buffer = nullptr;  // pinned
+    cudaEvent_t copied = nullptr;
+  };
+  static constexpr std::size_t staging_bytes = std::size_t{1} << 20;
+
+  Staging& next_staging();
+  void throw_fault();
+
+  int index_;
+  cudaStream_t stream_ = nullptr;
+  std::int32_t* claimed_ = nullptr;  // device memory
+  Fault* record_ = nullptr;          // pinned memory that kernels write to
+  std::mutex staging_mutex_;
+  std::array<Staging, 2> staging_;
+  std::size_t next_ = 0;
+};
+
+// Lives until the process ends. Throws Error(no_device).
+CudaDevice& device(int index);
+
+}  // namespace accrue::cuda

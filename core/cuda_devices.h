@@ -1,0 +1,24 @@
+// The CUDA devices of this machine, as far as this build can use them. Knows no CUDA header: core/cuda/devices.cu
+// stands behind it where the build has CUDA (or the emulated device), core/cuda_devices_none.cpp where it has not.
+#pragma once
+
+#include <string>
+
+#include "core/allocator.h"
+
+namespace accrue::cuda {
+
+// Devices that can be used: 0 without the backend, without a driver or without a GPU.
+int device_count();
+// What to tell somebody who asks for a device although device_count() is 0.
+std::string why_unavailable();
+// "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB".
+std::string description(int index);
+// Lives until the process ends; throws Error(no_device) if there is no such device.
+DeviceMemory& memory(int index);
+// The cudaStream_t on which everything of the device is computed; makes the device the calling thread's current one.
+void* compute_stream(int index);
+// Waits for all work of the device. Training never does: it is for tests and for timing.
+void synchronize(int index);
+
+}  // namespace accrue::cuda

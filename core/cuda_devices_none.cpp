@@ -1,0 +1,22 @@
+// A build without CUDA.
+#include "core/check.h"
+#include "core/cuda_devices.h"
+
+namespace accrue::cuda {
+namespace {
+
+[[noreturn]] void refuse(int index) { fail(ErrorKind::no_device, "cuda:{}: {}", index, why_unavailable()); }
+
+}  // namespace
+
+int device_count() { return 0; }
+std::string why_unavailable() {
+  return "this build of Accrue has no CUDA backend; configure with the preset cuda (it needs nvcc), or use --device "
+         "cpu";
+}
+std::string description(int index) { refuse(index); }
+DeviceMemory& memory(int index) { refuse(index); }
+void* compute_stream(int index) { refuse(index); }
+void synchronize(int index) { refuse(index); }
+
+}  // namespace accrue::cuda
