@@ -7,6 +7,7 @@
 #include <limits>
 #include <string_view>
 
+#include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "tests/testing/compare.h"
 #include "tests/testing/sweep.h"
@@ -126,6 +127,31 @@ TEST(Matmul, MultipliesHalvesIntoF32) {
   }
 }
 
+TEST(Matmul, MultipliesHalvesIntoHalves) {
+  for (const Device device : devices())
+    for (const DType dtype : activation_dtypes(device))
+      for (const int transposes : {0, 1, 2, 3})
+        expect_matches_reference(device, {33, 40, 27, (transposes & 1) != 0, (transposes & 2) != 0}, dtype, dtype, 41);
+}
+
+// Each operand is rounded to 11 significant bits: a product is off by 2 u(11 bits) at most, and a little of their
+// product.
+TEST(Matmul, Tf32RoundsTheOperandsAndNothingElse) {
+  set_matmul_precision(MatmulPrecision::tf32);
+  for (const Device device : devices()) {
+    const Problem p{33, 40, 65};
+    const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
+                 b = random_tensor(p.b_shape(), 2, DType::f32, device),
+                 out = Tensor::empty({p.m, p.n}, DType::f32, device);
+    matmul({.out = out, .a = a, .b = b});
+    const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
+    std::vector<double> bounds = bounds_of(p, r, r.product);
+    for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] += 2.001 * 0x1p-11 * r.magnitude[i];
+    EXPECT_TRUE(within(out, r.product, bounds)) << device.to_string();
+  }
+  set_matmul_precision(MatmulPrecision::f32);
+}
+
 TEST(Matmul, SeesLeadingAxesAsRows) {
   for (const Device device : devices()) {
     const Tensor a = random_tensor({2, 3, 5}, 1, DType::f32, device), b = random_tensor({4, 5}, 2, DType::f32, device),
@@ -237,7 +263,8 @@ const std::vector<Problem> bit_problems = {{1, 17, 5},     {70, 65, 128, false, 
                                            {30, 50, 9000}, {130, 512, 4200, true},     {97, 1000, 33, false, true}};
 
 TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) {
-  for (const Device device : devices()) {
+  {
+    const Device device = Device::cpu();
     const int before = thread_count();
     for (const Problem& p : bit_problems) {
       const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
@@ -260,9 +287,11 @@ TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) {
   }
 }
 
-// Contract 12: what a sample's rows become does not depend on the micro-batch that they are in.
+// Contract 12: what a sample's rows become does not depend on the micro-batch that they are in. cuBLASLt chooses its
+// algorithm by the number of rows and promises nothing of the kind.
 TEST(Matmul, BitsOfARowDoNotDependOnTheOtherRows) {
-  for (const Device device : devices()) {
+  {
+    const Device device = Device::cpu();
     if (std::string_view(ACCRUE_GEMM) != "oneDNN") GTEST_SKIP() << "holds for oneDNN's kernels, not for every BLAS";
     for (Problem p : bit_problems) {
       if (p.transpose_a) continue;
@@ -295,7 +324,8 @@ TEST(Matmul, ReturnsItsWorkspace) {
     allocator.reset_peak();
     matmul({.out = out, .a = a, .b = b, .transpose_a = true});
     EXPECT_EQ(allocator.stats()[Category::workspace].live, before);
-    EXPECT_GT(allocator.stats()[Category::workspace].peak, before);
+    // What cuBLASLt wants is its own business.
+    if (device == Device::cpu()) EXPECT_GT(allocator.stats()[Category::workspace].peak, before);
   }
 }
 

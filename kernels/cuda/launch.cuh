@@ -30,7 +30,9 @@
 namespace accrue::kernels::cuda {
 
 using accrue::cuda::FaultSink;
+#if defined(__CUDACC__) || defined(ACCRUE_CUDA_EMULATED)
 using accrue::cuda::report_fault;
+#endif
 
 // What is started, and for whom; `on` is the operand that the message of a failure describes.
 struct Launch {

@@ -1,0 +1,219 @@
+#include "kernels/cuda/lt_matmul.cuh"
+
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+
+#include "core/cuda/device.cuh"
+#include "kernels/matmul_precision.h"
+
+namespace accrue::kernels::cuda {
+namespace {
+
+// What cuBLASLt may use beside the operands; NVIDIA advises 32 MiB on Hopper.
+constexpr std::size_t largest_workspace = std::size_t{32} << 20;
+
+std::string describe(const LtMatmul& op) {
+  return fmt::format("matmul of {} [{}, {}, {}]{} and {}{} into {} on {}", name_of(op.a.dtype()), op.batch, op.m, op.k,
+                     op.transpose_a ? " transposed" : "", fmt::format("[{}, {}, {}]", op.batch, op.k, op.n),
+                     op.transpose_b ? " transposed" : "", name_of(op.out.dtype()), op.out.device().to_string());
+}
+
+void check_blas(cublasStatus_t status, const char* call, const LtMatmul& op) {
+  if (status == CUBLAS_STATUS_SUCCESS) [[likely]]
+    return;
+  const auto kind = status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorKind::memory : ErrorKind::internal;
+  fail(kind, "{} for a {} failed: {}", call, describe(op), cublasLtGetStatusString(status));
+}
+
+cudaDataType_t data_type(DType dtype) {
+  return dtype == DType::f16 ? CUDA_R_16F : dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+// The largest power of two up to 256 that divides the address.
+std::uint32_t alignment_of(const Tensor& tensor) {
+  if (!tensor.defined()) return 256;
+  const auto address = reinterpret_cast<std::uintptr_t>(tensor.raw());
+  return address == 0 ? 256 : static_cast<std::uint32_t>(std::min(std::uintptr_t{256}, address & -address));
+}
+
+struct Destroy {
+  void operator()(cublasLtMatmulDesc_t p) const { cublasLtMatmulDescDestroy(p); }
+  void operator()(cublasLtMatrixLayout_t p) const { cublasLtMatrixLayoutDestroy(p); }
+  void operator()(cublasLtMatmulPreference_t p) const { cublasLtMatmulPreferenceDestroy(p); }
+};
+template <class T>
+using Owned = std::unique_ptr<std::remove_pointer_t<T>, Destroy>;
+
+// cuBLASLt sees columns where we see rows, so everything is transposed: its product is out^T = op(b)^T · op(a)^T, and
+// its first operand is our b.
+struct Plan {
+  Owned<cublasLtMatmulDesc_t> operation;
+  Owned<cublasLtMatrixLayout_t> first, second, out;
+  cublasLtMatmulAlgo_t algorithm{};
+  std::size_t workspace_bytes = 0;
+};
+
+using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, bool, bool, bool, DType, DType,
+                       MatmulPrecision, std::array<std::uint32_t, 4>, int>;
+
+Key key_of(const LtMatmul& op) {
+  return {op.m,
+          op.n,
+          op.k,
+          op.batch,
+          op.transpose_a,
+          op.transpose_b,
+          op.accumulate,
+          op.bias.defined(),
+          op.a.dtype(),
+          op.out.dtype(),
+          matmul_precision(),
+          {alignment_of(op.a), alignment_of(op.b), alignment_of(op.out), alignment_of(op.bias)},
+          op.out.device().index};
+}
+
+class Planner {
+ public:
+  explicit Planner(const LtMatmul& op) : op_(op) {}
+
+  Plan plan(cublasLtHandle_t handle) const {
+    Plan plan;
+    plan.operation = operation();
+    // Stored row-major [rows, cols] is column-major [cols, rows].
+    plan.first = layout(op_.b, op_.transpose_b ? op_.k : op_.n, op_.transpose_b ? op_.n : op_.k);
+    plan.second = layout(op_.a, op_.transpose_a ? op_.m : op_.k, op_.transpose_a ? op_.k : op_.m);
+    plan.out = layout(op_.out, op_.n, op_.m);
+    choose_algorithm(handle, plan);
+    return plan;
+  }
+
+ private:
+  Owned<cublasLtMatmulDesc_t> operation() const {
+    const bool tf32 = op_.a.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::tf32;
+    cublasLtMatmulDesc_t created = nullptr;
+    check_blas(cublasLtMatmulDescCreate(&created, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+               "cublasLtMatmulDescCreate", op_);
+    Owned<cublasLtMatmulDesc_t> operation(created);
+    set(created, CUBLASLT_MATMUL_DESC_TRANSA, op_.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(created, CUBLASLT_MATMUL_DESC_TRANSB, op_.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (op_.bias.defined()) {
+      set(created, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      set(created, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(op_.bias.dtype()));
+    }
+    return operation;
+  }
+
+  template <class Value>
+  void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const Value& value) const {
+    check_blas(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value),
+               "cublasLtMatmulDescSetAttribute", op_);
+  }
+
+  Owned<cublasLtMatrixLayout_t> layout(const Tensor& tensor, std::int64_t rows, std::int64_t cols) const {
+    cublasLtMatrixLayout_t created = nullptr;
+    check_blas(cublasLtMatrixLayoutCreate(&created, data_type(tensor.dtype()), static_cast<std::uint64_t>(rows),
+                                          static_cast<std::uint64_t>(cols), rows),
+               "cublasLtMatrixLayoutCreate", op_);
+    Owned<cublasLtMatrixLayout_t> layout(created);
+    const auto count = static_cast<std::int32_t>(op_.batch);
+    const std::int64_t stride = rows * cols;
+    check_blas(cublasLtMatrixLayoutSetAttribute(created, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count),
+               "cublasLtMatrixLayoutSetAttribute", op_);
+    check_blas(
+        cublasLtMatrixLayoutSetAttribute(created, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride),
+        "cublasLtMatrixLayoutSetAttribute", op_);
+    return layout;
+  }
+
+  void choose_algorithm(cublasLtHandle_t handle, Plan& plan) const {
+    cublasLtMatmulPreference_t created = nullptr;
+    check_blas(cublasLtMatmulPreferenceCreate(&created), "cublasLtMatmulPreferenceCreate", op_);
+    const Owned<cublasLtMatmulPreference_t> preference(created);
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+      check_blas(cublasLtMatmulPreferenceSetAttribute(created, attribute, &value, sizeof value),
+                 "cublasLtMatmulPreferenceSetAttribute", op_);
+    };
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, largest_workspace);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(op_.b));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(op_.a));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(op_.out));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(op_.out));
+    cublasLtMatmulHeuristicResult_t found{};
+    int count = 0;
+    check_blas(cublasLtMatmulAlgoGetHeuristic(handle, plan.operation.get(), plan.first.get(), plan.second.get(),
+                                              plan.out.get(), plan.out.get(), created, 1, &found, &count),
+               "cublasLtMatmulAlgoGetHeuristic", op_);
+    check(count == 1, "cublasLtMatmulAlgoGetHeuristic for a {} found no algorithm", describe(op_));
+    plan.algorithm = found.algo;
+    plan.workspace_bytes = found.workspaceSize;
+  }
+
+  const LtMatmul& op_;
+};
+
+// One for each device; a handle belongs to the device that was current when it was made.
+class Blas {
+ public:
+  void run(const LtMatmul& op, cudaStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    if (handle_ == nullptr) check_blas(cublasLtCreate(&handle_), "cublasLtCreate", op);
+    auto [entry, fresh] = plans_.try_emplace(key_of(op));
+    if (fresh) {
+      try {
+        entry->second = Planner(op).plan(handle_);
+      } catch (...) {
+        plans_.erase(entry);
+        throw;
+      }
+    }
+    call(op, entry->second, stream);
+  }
+
+ private:
+  void call(const LtMatmul& op, const Plan& plan, cudaStream_t stream) const {
+    if (op.bias.defined()) {
+      const void* bias = op.bias.raw();
+      check_blas(
+          cublasLtMatmulDescSetAttribute(plan.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias),
+          "cublasLtMatmulDescSetAttribute", op);
+    }
+    // Freed when this returns: whoever gets the memory next works behind the product on the same stream.
+    Tensor workspace;
+    if (plan.workspace_bytes > 0)
+      workspace = Tensor::empty({static_cast<std::int64_t>(plan.workspace_bytes)}, DType::u8, op.out.device(),
+                                Category::workspace);
+    const float alpha = 1, beta = op.accumulate ? 1 : 0;
+    check_blas(
+        cublasLtMatmul(handle_, plan.operation.get(), &alpha, op.b.raw(), plan.first.get(), op.a.raw(),
+                       plan.second.get(), &beta, op.out.raw(), plan.out.get(), op.out.raw(), plan.out.get(),
+                       &plan.algorithm, workspace.defined() ? workspace.raw() : nullptr, plan.workspace_bytes, stream),
+        "cublasLtMatmul", op);
+  }
+
+  std::mutex mutex_;
+  cublasLtHandle_t handle_ = nullptr;
+  std::map<Key, Plan> plans_;
+};
+
+Blas& blas_of(int device) {
+  static auto* mutex = new std::mutex;
+  static auto* all = new std::map<int, Blas>;  // never destroyed: the driver may be gone by then
+  const std::lock_guard lock(*mutex);
+  return (*all)[device];
+}
+
+}  // namespace
+
+void lt_matmul(const LtMatmul& op) {
+  const accrue::cuda::CudaDevice& device = accrue::cuda::device(op.out.device().index);
+  device.activate();
+  blas_of(op.out.device().index).run(op, device.stream());
+}
+
+}  // namespace accrue::kernels::cuda

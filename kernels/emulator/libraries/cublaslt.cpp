@@ -1,0 +1,273 @@
+// The part of cuBLASLt that Accrue calls, on the emulated device: products by the CPU backend's matrix multiplication,
+// in the order of the stream. Operands are widened to f32, results rounded once. What is not modelled is refused with
+// CUBLAS_STATUS_NOT_SUPPORTED, wrong sizes with CUBLAS_STATUS_INVALID_VALUE, as the library does.
+#include <cublasLt.h>
+
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "core/dtype.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/emulator/emulator.h"
+
+namespace {
+
+using accrue::bf16;
+using accrue::f16;
+
+struct Operation {
+  cublasComputeType_t compute = CUBLAS_COMPUTE_32F;
+  cublasOperation_t transpose_first = CUBLAS_OP_N, transpose_second = CUBLAS_OP_N;
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  cudaDataType_t bias_type = CUDA_R_32F;
+  const void* bias = nullptr;
+};
+
+// Column-major [rows, cols], the columns `stride` elements apart.
+struct Layout {
+  cudaDataType_t type = CUDA_R_32F;
+  std::uint64_t rows = 0, cols = 0;
+  std::int64_t stride = 0;
+  std::int32_t batch = 1;
+  std::int64_t batch_stride = 0;
+};
+
+// The library's descriptors are opaque arrays; ours lie at their beginning.
+template <class T, class Opaque>
+T& content(Opaque* opaque) {
+  static_assert(sizeof(T) <= sizeof(Opaque) && std::is_trivially_copyable_v<T>);
+  return *reinterpret_cast<T*>(opaque);
+}
+
+template <class T, class Opaque>
+cublasStatus_t create(Opaque** result, const T& value) {
+  *result = new Opaque{};
+  std::memcpy(static_cast<void*>(*result), &value, sizeof value);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+template <class T>
+cublasStatus_t assign(T& to, const void* from, std::size_t bytes) {
+  if (bytes != sizeof to) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(&to, from, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+bool known(cudaDataType_t type) { return type == CUDA_R_32F || type == CUDA_R_16F || type == CUDA_R_16BF; }
+std::size_t size_of(cudaDataType_t type) { return type == CUDA_R_32F ? 4 : 2; }
+
+float element(const void* data, cudaDataType_t type, std::size_t i) {
+  if (type == CUDA_R_16F) return static_cast<float>(static_cast<const f16*>(data)[i]);
+  if (type == CUDA_R_16BF) return static_cast<float>(static_cast<const bf16*>(data)[i]);
+  return static_cast<const float*>(data)[i];
+}
+
+void set_element(void* data, cudaDataType_t type, std::size_t i, float value) {
+  if (type == CUDA_R_16F) {
+    static_cast<f16*>(data)[i] = f16(value);
+  } else if (type == CUDA_R_16BF) {
+    static_cast<bf16*>(data)[i] = bf16(value);
+  } else {
+    static_cast<float*>(data)[i] = value;
+  }
+}
+
+// TF32 keeps 10 bits of fraction; rounded to nearest, as the conversion instruction does.
+float rounded_to_tf32(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7f800000u) == 0x7f800000u) return value;
+  return std::bit_cast<float>((bits + 0x0fffu + ((bits >> 13) & 1u)) & 0xffffe000u);
+}
+
+std::vector<float> widened(const void* data, const Layout& layout, bool tf32) {
+  std::vector<float> values(layout.rows * layout.cols);
+  for (std::size_t column = 0; column < layout.cols; ++column)
+    for (std::size_t row = 0; row < layout.rows; ++row) {
+      const float value = element(data, layout.type, column * static_cast<std::size_t>(layout.stride) + row);
+      values[column * layout.rows + row] = tf32 ? rounded_to_tf32(value) : value;
+    }
+  return values;
+}
+
+struct Product {
+  Operation operation;
+  Layout first, second, out;
+  const void *first_data, *second_data;
+  void* out_data;
+  bool accumulate;
+
+  std::size_t depth() const { return operation.transpose_first == CUBLAS_OP_N ? first.cols : first.rows; }
+
+  bool fits() const {
+    const std::size_t rows = operation.transpose_first == CUBLAS_OP_N ? first.rows : first.cols;
+    const std::size_t cols = operation.transpose_second == CUBLAS_OP_N ? second.cols : second.rows;
+    const std::size_t depth_of_second = operation.transpose_second == CUBLAS_OP_N ? second.rows : second.cols;
+    return rows == out.rows && cols == out.cols && depth() == depth_of_second && first.batch == out.batch &&
+           second.batch == out.batch && first.stride >= static_cast<std::int64_t>(first.rows) &&
+           second.stride >= static_cast<std::int64_t>(second.rows) && out.stride >= static_cast<std::int64_t>(out.rows);
+  }
+
+  static const void* matrix(const void* data, const Layout& layout, std::int32_t index) {
+    return static_cast<const std::byte*>(data) +
+           static_cast<std::size_t>(index * layout.batch_stride) * size_of(layout.type);
+  }
+
+  void run(std::int32_t index) const {
+    const bool tf32 = operation.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+    const std::vector<float> a = widened(matrix(first_data, first, index), first, tf32);
+    const std::vector<float> b = widened(matrix(second_data, second, index), second, tf32);
+    void* target = const_cast<void*>(matrix(out_data, out, index));
+    std::vector<float> c = accumulate ? widened(target, out, false) : std::vector<float>(out.rows * out.cols);
+    // Column-major is row-major transposed: c^T = op(b)^T op(a)^T.
+    accrue::kernels::cpu::gemm({.c = c.data(),
+                                .a = b.data(),
+                                .b = a.data(),
+                                .m = static_cast<std::int64_t>(out.cols),
+                                .n = static_cast<std::int64_t>(out.rows),
+                                .k = static_cast<std::int64_t>(depth()),
+                                .c_stride = static_cast<std::int64_t>(out.rows),
+                                .a_stride = static_cast<std::int64_t>(second.rows),
+                                .b_stride = static_cast<std::int64_t>(first.rows),
+                                .transpose_a = operation.transpose_second != CUBLAS_OP_N,
+                                .transpose_b = operation.transpose_first != CUBLAS_OP_N,
+                                .add_to_c = accumulate});
+    const bool biased = operation.epilogue == CUBLASLT_EPILOGUE_BIAS;
+    for (std::size_t column = 0; column < out.cols; ++column)
+      for (std::size_t row = 0; row < out.rows; ++row)
+        set_element(target, out.type, column * static_cast<std::size_t>(out.stride) + row,
+                    c[column * out.rows + row] + (biased ? element(operation.bias, operation.bias_type, row) : 0.0f));
+    accrue::emulator::note_library_write(target, static_cast<std::size_t>(out.stride) * out.cols * size_of(out.type));
+  }
+};
+
+}  // namespace
+
+extern "C" {
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  static int only;
+  *handle = reinterpret_cast<cublasLtHandle_t>(&only);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+const char* cublasLtGetStatusString(cublasStatus_t status) {
+  switch (status) {
+    case CUBLAS_STATUS_SUCCESS:
+      return "CUBLAS_STATUS_SUCCESS";
+    case CUBLAS_STATUS_INVALID_VALUE:
+      return "CUBLAS_STATUS_INVALID_VALUE";
+    default:
+      return "CUBLAS_STATUS_NOT_SUPPORTED";
+  }
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* operation, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
+  const bool modelled = compute == CUBLAS_COMPUTE_32F || compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+  if (!modelled || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+  return create(operation, Operation{.compute = compute});
+}
+
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t operation) {
+  delete operation;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t descriptor, cublasLtMatmulDescAttributes_t attribute,
+                                              const void* value, std::size_t bytes) {
+  auto& operation = content<Operation>(descriptor);
+  switch (attribute) {
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+      return assign(operation.transpose_first, value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+      return assign(operation.transpose_second, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE:
+      return assign(operation.epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
+      return assign(operation.bias_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+      return assign(operation.bias, value, bytes);
+    default:
+      return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDataType type, std::uint64_t rows,
+                                          std::uint64_t cols, std::int64_t stride) {
+  if (!known(type)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  return create(layout, Layout{.type = type, .rows = rows, .cols = cols, .stride = stride});
+}
+
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+  delete layout;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t descriptor,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+                                                std::size_t bytes) {
+  auto& layout = content<Layout>(descriptor);
+  switch (attribute) {
+    case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT:
+      return assign(layout.batch, value, bytes);
+    case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET:
+      return assign(layout.batch_stride, value, bytes);
+    default:
+      return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
+  *preference = new cublasLtMatmulPreferenceOpaque_t{};
+  return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+  delete preference;
+  return CUBLAS_STATUS_SUCCESS;
+}
+// There is one algorithm, which no preference changes.
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t,
+                                                    const void*, std::size_t) {
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t, int wanted,
+                                              cublasLtMatmulHeuristicResult_t results[], int* found) {
+  if (wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
+  results[0] = {};
+  // Not needed, but asked for: callers must cope with algorithms that want some.
+  results[0].workspaceSize = 256;
+  *found = 1;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, const void* alpha, const void* first,
+                              cublasLtMatrixLayout_t first_layout, const void* second,
+                              cublasLtMatrixLayout_t second_layout, const void* beta, const void* added,
+                              cublasLtMatrixLayout_t, void* out, cublasLtMatrixLayout_t out_layout,
+                              const cublasLtMatmulAlgo_t*, void* workspace, std::size_t workspace_bytes,
+                              cudaStream_t stream) {
+  const float product_factor = *static_cast<const float*>(alpha), old_factor = *static_cast<const float*>(beta);
+  if (product_factor != 1 || (old_factor != 0 && old_factor != 1) || added != out) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (workspace == nullptr || workspace_bytes < 256) return CUBLAS_STATUS_INVALID_VALUE;
+  const Product product{.operation = content<Operation>(operation),
+                        .first = content<Layout>(first_layout),
+                        .second = content<Layout>(second_layout),
+                        .out = content<Layout>(out_layout),
+                        .first_data = first,
+                        .second_data = second,
+                        .out_data = out,
+                        .accumulate = old_factor == 1};
+  const auto epilogue = product.operation.epilogue;
+  if (epilogue != CUBLASLT_EPILOGUE_DEFAULT && epilogue != CUBLASLT_EPILOGUE_BIAS) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (!product.fits()) return CUBLAS_STATUS_INVALID_VALUE;
+  accrue::emulator::enqueue(stream, [product] {
+    for (std::int32_t i = 0; i < product.out.batch; ++i) product.run(i);
+  });
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+}  // extern "C"
