@@ -1,6 +1,8 @@
 #include "core/allocator.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -29,6 +31,11 @@ namespace {
 
 constexpr std::size_t segment_bytes = std::size_t{32} << 20;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+// Input data is uploaded beside the computation, which is safe only where nothing else ever lay.
+enum class Pool : std::uint8_t { computation, data };
+Pool pool_of(Category category) { return category == Category::data ? Pool::data : Pool::computation; }
+std::size_t segment_bytes_of(Pool pool) { return pool == Pool::data ? huge_page : segment_bytes; }
 
 #if defined(__SANITIZE_ADDRESS__)
 // Unused bytes and a gap behind every block are poisoned, so AddressSanitizer sees overflows inside the arena too.
@@ -70,26 +77,28 @@ struct Allocator::State {
     std::size_t bytes = 0;      // extent in the segment, red zone included
     std::size_t requested = 0;  // what is accounted: the request rounded up to the alignment
     Category category{};
+    Pool pool{};
     bool used = false;
     bool first_in_segment = false;
   };
   using Blocks = std::map<char*, Block>;
 
   mutable std::mutex mutex;
-  Blocks blocks;                                 // every block of every segment, by address
-  std::set<std::pair<std::size_t, char*>> free;  // the unused ones by size, then address
+  Blocks blocks;                                                // every block of every segment, by address
+  std::array<std::set<std::pair<std::size_t, char*>>, 2> free;  // the unused ones of each pool by size, then address
   MemoryStats stats;
   std::size_t limit = 0;
 
-  void insert_free(Blocks::iterator block) { free.emplace(block->second.bytes, block->first); }
-  void erase_free(Blocks::iterator block) { free.erase({block->second.bytes, block->first}); }
+  auto& free_of(Pool pool) { return free[static_cast<std::size_t>(pool)]; }
+  void insert_free(Blocks::iterator block) { free_of(block->second.pool).emplace(block->second.bytes, block->first); }
+  void erase_free(Blocks::iterator block) { free_of(block->second.pool).erase({block->second.bytes, block->first}); }
 
   // Cuts a free block (already off the free list) down to `bytes`; the rest goes back on the list.
   void split(Blocks::iterator block, std::size_t bytes) {
     const std::size_t rest = block->second.bytes - bytes;
     if (rest < alignment + red_zone) return;
     block->second.bytes = bytes;
-    insert_free(blocks.emplace(block->first + bytes, Block{.bytes = rest}).first);
+    insert_free(blocks.emplace(block->first + bytes, Block{.bytes = rest, .pool = block->second.pool}).first);
   }
 
   // Merges a block with a free successor in the same segment; both must be off the free list or unused.
@@ -164,10 +173,12 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
 
   const bool direct = blocks_ == Blocks::direct;
   const std::size_t extent = direct ? std::max<std::size_t>(bytes, 1) : requested + red_zone;
-  auto fit = direct ? state.free.end() : state.free.lower_bound({extent, nullptr});
-  if (fit == state.free.end()) {
+  const Pool pool = pool_of(category);
+  auto& free = state.free_of(pool);
+  auto fit = direct ? free.end() : free.lower_bound({extent, nullptr});
+  if (fit == free.end()) {
     const std::size_t smallest = direct ? extent : round_up(extent, huge_page);
-    std::size_t segment = direct ? extent : std::max(smallest, segment_bytes);
+    std::size_t segment = direct ? extent : std::max(smallest, segment_bytes_of(pool));
     void* memory = memory_.allocate(segment);
     if (memory == nullptr) {
       state.release_unused_segments(memory_);
@@ -184,11 +195,12 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
     state.stats.reserved += segment;
     poison(memory_, memory, segment);
     auto* start = static_cast<char*>(memory);
-    state.insert_free(state.blocks.emplace(start, State::Block{.bytes = segment, .first_in_segment = true}).first);
-    fit = state.free.lower_bound({extent, nullptr});
+    state.insert_free(
+        state.blocks.emplace(start, State::Block{.bytes = segment, .pool = pool, .first_in_segment = true}).first);
+    fit = free.lower_bound({extent, nullptr});
   }
   const auto block = state.blocks.find(fit->second);
-  state.free.erase(fit);
+  free.erase(fit);
   state.split(block, extent);
   block->second.used = true;
   block->second.requested = requested;
@@ -196,7 +208,10 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
   add_usage(state.stats.total, requested);
   add_usage(state.stats.by_category[static_cast<std::size_t>(category)], requested);
   unpoison(memory_, block->first, bytes);
-  if (fill_fresh_blocks && bytes != 0) memory_.fill(block->first, 0xff, bytes);
+  if (fill_fresh_blocks && bytes != 0) {
+    memory_.fill(block->first, 0xff, bytes);
+    if (pool == Pool::data) memory_.data_released();
+  }
   return block->first;
 }
 
@@ -210,6 +225,7 @@ void Allocator::deallocate(void* pointer) noexcept {
     std::abort();
   }
   block->second.used = false;
+  if (block->second.pool == Pool::data) memory_.data_released();
   poison(memory_, block->first, block->second.bytes);
   state.stats.total.live -= block->second.requested;
   state.stats.by_category[static_cast<std::size_t>(block->second.category)].live -= block->second.requested;

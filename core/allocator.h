@@ -42,11 +42,18 @@ class DeviceMemory {
   virtual void copy(void* destination, const void* source, std::size_t bytes) = 0;
   virtual void copy_from_host(void* destination, const void* source, std::size_t bytes) = 0;
   virtual void copy_to_host(void* destination, const void* source, std::size_t bytes) = 0;
+  // The first bytes of a block of Category::data that was just allocated; may overlap with computation.
+  virtual void upload(void* destination, const void* source, std::size_t bytes) {
+    copy_from_host(destination, source, bytes);
+  }
+  // A block of Category::data may be handed out again: uploads into it wait for what is computed up to now.
+  virtual void data_released() noexcept {}
 };
 
 // Best fit over large segments, blocks split and coalesced, ties by address: the same sequence of requests from the
-// same state gets the same addresses. Thread-safe. ACCRUE_ALLOCATOR=direct in the environment takes every block of a
-// GPU from the device alone and gives it back at once: slow, but its memory checkers then see each block's bounds.
+// same state gets the same addresses. Blocks of Category::data have segments of their own. Thread-safe.
+// ACCRUE_ALLOCATOR=direct in the environment takes every block of a GPU from the device alone and gives it back at
+// once: slow, but its memory checkers then see each block's bounds.
 class Allocator {
  public:
   static constexpr std::size_t alignment = 64;

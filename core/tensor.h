@@ -104,8 +104,14 @@ T* Tensor::data() const {
 
 template <class T>
 Tensor Tensor::from(std::span<const T> values, const Shape& shape, Device device, Category category) {
-  Tensor tensor = empty(shape, dtype_of<T>(), device, category);
-  tensor.copy_from_host(values);
+  const Tensor tensor = empty(shape, dtype_of<T>(), device, category);
+  if (category != Category::data) {
+    tensor.copy_from_host(values);
+    return tensor;
+  }
+  check(static_cast<std::int64_t>(values.size()) == shape.numel(), "Tensor: {} values for shape {}", values.size(),
+        shape);
+  Allocator::of(device).memory().upload(tensor.raw(), values.data(), tensor.bytes());
   return tensor;
 }
 

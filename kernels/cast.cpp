@@ -15,4 +15,11 @@ void cast(const Cast& op) {
   run_on(op.x, op, ACCRUE_BACKENDS(cast));
 }
 
+Tensor as_dtype(const Tensor& x, DType dtype, Category category) {
+  if (x.dtype() == dtype) return x;
+  const Tensor converted = Tensor::empty(x.shape(), dtype, x.device(), category);
+  cast({.out = converted, .x = x});
+  return converted;
+}
+
 }  // namespace accrue::kernels

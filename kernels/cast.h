@@ -15,6 +15,9 @@ struct Cast {
 
 void cast(const Cast&);
 
+// x itself if it has that dtype already, else a converted copy on the same device.
+Tensor as_dtype(const Tensor& x, DType dtype, Category category = Category::activations);
+
 namespace cpu {
 void cast(const Cast&);
 }

@@ -1,5 +1,6 @@
-// Activations, dropout, the residual sum and the change of shape.
+// Activations, dropout, the residual sum, the change of dtype and of shape.
 #include "kernels/add.h"
+#include "kernels/cast.h"
 #include "kernels/dropout.h"
 #include "kernels/grad_accumulate.h"
 #include "nn/functional.h"
@@ -42,6 +43,17 @@ Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
     const Tensor dy = t.take_grad(y_node);
     t.contribute(a_node, dy, add_gradient);
     t.contribute(b_node, dy, add_gradient);
+  });
+  return y;
+}
+
+Tensor cast(Tape& tape, const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  const Tensor y = kernels::as_dtype(x, dtype);
+  // Data has no gradient: were its copy recorded, the first layer would compute one.
+  if (!tape.needs_grad(x)) return y;
+  tape.record("cast", y, [y_node = Node(y), x_node = Node(x), back = x.dtype()](Tape& t) {
+    t.contribute(x_node, kernels::as_dtype(t.take_grad(y_node), back), add_gradient);
   });
   return y;
 }

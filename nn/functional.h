@@ -44,6 +44,9 @@ Tensor dropout(Tape& tape, const Tensor& x, float p, std::uint32_t site);
 // a + b, of one shape. Backward hands dy to both without a copy.
 Tensor add(Tape& tape, const Tensor& a, const Tensor& b);
 
+// x in another floating-point dtype; x itself if it has that one. The gradient is converted back.
+Tensor cast(Tape& tape, const Tensor& x, DType dtype);
+
 // x's elements in order, seen as another shape of as many elements; shares x's bytes. (Tensor::view is not recorded.)
 Tensor reshape(Tape& tape, const Tensor& x, const Shape& shape);
 

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <string>
 
+#include "kernels/cast.h"
+
 namespace accrue::nn {
 namespace {
 
@@ -126,7 +128,8 @@ Tensor Gpt::next_logits(const Tensor& ids) const {
   Tape tape = Tape::inference();
   const Tensor states = hidden(tape, ids);
   const Tensor last = states.view({1, config_.width}, (ids.shape()[1] - 1) * config_.width);
-  return linear(tape, last, token_table_, {}, WeightLayout::out_in).view({config_.vocabulary});
+  const Tensor logits = linear(tape, last, token_table_, {}, WeightLayout::out_in).view({config_.vocabulary});
+  return kernels::as_dtype(logits, DType::f32);
 }
 
 }  // namespace accrue::nn

@@ -62,7 +62,7 @@ class Gpt final : public Module {
   // Logits [B, T, vocabulary] of ids i32 [B, T], T <= context.
   Tensor forward(Tape& tape, const Tensor& ids) const override;
   Loss loss(Tape& tape, const Tensor& ids, const Tensor& targets) const;
-  // Logits [vocabulary] that follow the last of ids i32 [1, T]; for sampling.
+  // Logits f32 [vocabulary] that follow the last of ids i32 [1, T]; for sampling.
   Tensor next_logits(const Tensor& ids) const;
 
  private:

@@ -19,7 +19,10 @@ class Linear final : public Module {
   Linear(std::int64_t in, std::int64_t out, Bias bias = Bias::yes);
   Linear(std::int64_t in, std::int64_t out, Initializer weight, Bias bias = Bias::yes);
   void register_into(Registry registry) override;
-  Tensor forward(Tape& tape, const Tensor& x) const override { return linear(tape, x, weight_, bias_); }
+  // x may be in another dtype than the weights, as f32 data before a model in bf16: it is converted.
+  Tensor forward(Tape& tape, const Tensor& x) const override {
+    return linear(tape, cast(tape, x, weight_.value().dtype()), weight_, bias_);
+  }
 
  private:
   std::int64_t in_, out_;

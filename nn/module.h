@@ -44,11 +44,12 @@ inline void Registry::module(std::string_view name, Module& child) {
   child.register_into(scope);
 }
 
-// Registers the module's parameters and allocates them with their initial values.
+// Registers the module's parameters and allocates them with their initial values; `compute` is the dtype that forward
+// and backward read them in, and so of the activations.
 inline void initialize(Module& module, ParameterStore& parameters, std::uint64_t seed = 0,
-                       Device device = Device::cpu()) {
+                       Device device = Device::cpu(), DType compute = DType::f32) {
   module.register_into(Registry(parameters));
-  parameters.allocate(device, seed);
+  parameters.allocate(device, seed, compute);
 }
 
 }  // namespace accrue::nn

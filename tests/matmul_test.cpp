@@ -325,7 +325,9 @@ TEST(Matmul, ReturnsItsWorkspace) {
     matmul({.out = out, .a = a, .b = b, .transpose_a = true});
     EXPECT_EQ(allocator.stats()[Category::workspace].live, before);
     // What cuBLASLt wants is its own business.
-    if (device == Device::cpu()) EXPECT_GT(allocator.stats()[Category::workspace].peak, before);
+    if (device == Device::cpu()) {
+      EXPECT_GT(allocator.stats()[Category::workspace].peak, before);
+    }
   }
 }
 

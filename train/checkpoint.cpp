@@ -134,6 +134,7 @@ RunSettings resume_checkpoint(const fs::path& checkpoint, const RunSettings& set
   const FittingTensors weights(checkpoint / "model.safetensors", parameter_tensors(parameters));
   const FittingTensors buffers(checkpoint / "optimizer.safetensors", optimizer_tensors(parameters, optimizer));
   weights.load();
+  refresh_compute_copy(parameters);
   buffers.load();
   accumulator.restore(saved.state);
   return saved.settings;
@@ -141,6 +142,7 @@ RunSettings resume_checkpoint(const fs::path& checkpoint, const RunSettings& set
 
 void load_weights(const fs::path& checkpoint, const ParameterStore& parameters) {
   FittingTensors(checkpoint / "model.safetensors", parameter_tensors(parameters)).load();
+  refresh_compute_copy(parameters);
 }
 
 nlohmann::json read_json(const fs::path& path) {

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <thread>
 
+#include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "optim/schedule.h"
 #include "train/nearest.h"
@@ -168,9 +169,17 @@ void require_one_of(CLI::Option* option, std::vector<std::string> choices) {
   });
 }
 
-void add_device_options(CLI::App& app, std::string& device, int& threads) {
-  app.add_option("--device", device, "Where to compute: auto, cpu or cuda")->capture_default_str()->group("Machine");
-  require_at_least(app.add_option("--threads", threads, "CPU threads [all cores]")->group("Machine"), 1, 4096);
+void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption precision) {
+  const char* group = "Machine";
+  app.add_option("--device", o.device, "Where to compute: auto, cpu or cuda")->capture_default_str()->group(group);
+  if (precision == PrecisionOption::offered)
+    require_one_of(app.add_option("--precision", o.precision,
+                                  "Of activations and products: fp32; on a GPU also tf32 (products on tensor cores) or "
+                                  "bf16. Gradients and the optimizer are fp32 always")
+                       ->capture_default_str()
+                       ->group(group),
+                   {"fp32", "tf32", "bf16"});
+  require_at_least(app.add_option("--threads", o.threads, "CPU threads [all cores]")->group(group), 1, 4096);
 }
 
 void add_training_options(CLI::App& app, TrainingOptions& o) {
@@ -243,13 +252,19 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
                      ->capture_default_str()
                      ->group(group),
                  0);
-  add_device_options(app, o.device, o.threads);
+  add_machine_options(app, o.machine);
 }
 
-Device use_device(const std::string& device, int threads) {
-  const Device chosen = parse_device(device);
-  if (threads > 0) kernels::set_thread_count(threads);
-  return chosen;
+Machine use_machine(const MachineOptions& options) {
+  const Machine machine{.device = parse_device(options.device),
+                        .compute = options.precision == "bf16" ? DType::bf16 : DType::f32};
+  if (machine.device.kind == DeviceKind::cpu && options.precision != "fp32")
+    fail(ErrorKind::usage, "--precision {}: the CPU computes in fp32 only; use --precision fp32, or --device cuda",
+         options.precision);
+  using kernels::MatmulPrecision;
+  kernels::set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::f32);
+  if (options.threads > 0) kernels::set_thread_count(options.threads);
+  return machine;
 }
 
 BatchPlan batch_plan(const TrainingOptions& o, std::int64_t default_micro_batch) {
@@ -315,6 +330,7 @@ std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOp
   const bool by_split = parse_normalisation(o.normalisation) != Normalisation::targets;
   return {{"--normalisation", by_split ? fmt::format("{} of {}", o.normalisation, batch.micro) : o.normalisation},
           {"--dropout", fmt::format("{}", dropout)},
+          {"--precision", o.machine.precision},
           {"--schedule", o.schedule},
           {"--learning-rate", number(o.learning_rate)},
           {"--min-learning-rate", number(o.min_learning_rate.value_or(0))},

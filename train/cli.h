@@ -20,6 +20,18 @@ class Option;
 
 namespace accrue::train {
 
+// What to compute with, as the user said it.
+struct MachineOptions {
+  std::string device = "auto", precision = "fp32";
+  int threads = 0;
+};
+
+// The same in the library's types.
+struct Machine {
+  Device device;
+  DType compute;  // of activations and of the weights that forward and backward read
+};
+
 // Options of `gpt train` and `mlp train` alike, as the user gave them.
 struct TrainingOptions {
   std::string out;
@@ -36,19 +48,19 @@ struct TrainingOptions {
   std::string schedule = "constant";
   double clip = 1.0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1;
   std::uint64_t seed = 0;
-  std::string device = "auto";
-  int threads = 0;
+  MachineOptions machine;
   std::int64_t evaluate_every = 0, save_every = 0;
   std::int64_t log_every = 10;
   bool resume = false;
 };
 
-void add_device_options(CLI::App& app, std::string& device, int& threads);
+enum class PrecisionOption { offered, left_out };
+void add_machine_options(CLI::App& app, MachineOptions& options, PrecisionOption precision = PrecisionOption::offered);
 // Every option but --steps, which the programs count differently (updates, or epochs).
 void add_training_options(CLI::App& app, TrainingOptions& options);
 
-// Applies --device and --threads. Throws Error(no_device) or Error(usage).
-Device use_device(const std::string& device, int threads);
+// Applies --device, --precision and --threads. Throws Error(no_device) or Error(usage).
+Machine use_machine(const MachineOptions& options);
 // The options in the library's types, checked. Throw Error(usage) naming the option and the nearest valid choice.
 BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_batch);
 optim::AdamWOptions adamw_options(const TrainingOptions& options);

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/cast.h"
+
 namespace accrue::train {
 namespace {
 
@@ -39,7 +41,7 @@ double accuracy(const std::function<Tensor(Tape&, const Tensor&)>& logits, const
   for_each_batch(data, micro_batch, device, [&](const Batch& batch) {
     Tape tape = Tape::inference();
     const Tensor scores = logits(tape, batch.inputs);
-    const auto values = scores.to_vector<float>();
+    const auto values = kernels::as_dtype(scores, DType::f32).to_vector<float>();
     const auto targets = batch.targets.to_vector<std::int32_t>();
     const auto classes = scores.shape().last();
     for (std::size_t i = 0; i < targets.size(); ++i) {

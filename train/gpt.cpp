@@ -21,7 +21,7 @@ using namespace accrue;
 using namespace accrue::train;
 
 void run_training(const GptTrainOptions& options) {
-  const Device device = use_device(options.run.device, options.run.threads);
+  const Machine machine = use_machine(options.run.machine);
   const BatchPlan batch = batch_plan(options.run, 12);
 
   // Data: bytes are tokens, the tail of the text is kept for validation.
@@ -31,7 +31,7 @@ void run_training(const GptTrainOptions& options) {
   // Model: parameters live in a few flat buffers, named as Hugging Face names them.
   nn::Gpt model(data.model);
   ParameterStore parameters;
-  nn::initialize(model, parameters, options.run.seed, device);
+  nn::initialize(model, parameters, options.run.seed, machine.device, machine.compute);
   if (!options.weights.empty() && !options.run.resume) load_gpt_weights(options.weights, parameters);
 
   // Accumulation: `batch.accumulation` micro-batches make one update, that of the whole batch.
@@ -39,7 +39,7 @@ void run_training(const GptTrainOptions& options) {
   Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch));
   const auto loss = [&](Tape& tape, const Batch& b) { return model.loss(tape, b.inputs, b.targets); };
   Trainer trainer(accumulator, loss, data.train, data.validation_or_null(), trainer_options(options.run, batch),
-                  device);
+                  machine.device);
 
   // Output: a line of progress, metrics.jsonl, checkpoints; --resume picks up where the last one stood.
   Run run(options.run, {.program = "gpt",
@@ -55,13 +55,13 @@ void run_training(const GptTrainOptions& options) {
 }
 
 void run_evaluation(const GptEvalOptions& options) {
-  const Device device = use_device(options.device, options.threads);
-  const LoadedGpt gpt(options.source, device);
+  const Machine machine = use_machine(options.machine);
+  const LoadedGpt gpt(options.source, machine);
   const TokenFile text(options.text);
   text.require_vocabulary(gpt.model().config().vocabulary);
   const TextDataset data(TokenSamples(text.tokens(), gpt.model().config().context, text.name()));
   const auto loss = [&](Tape& tape, const Batch& b) { return gpt.model().loss(tape, b.inputs, b.targets); };
-  const Evaluation result = evaluate(loss, data, options.micro_batch, device);
+  const Evaluation result = evaluate(loss, data, options.micro_batch, machine.device);
   if (options.json) {
     fmt::print("{}\n", nlohmann::json{{"loss", json_number(result.loss)}, {"targets", result.targets}}.dump());
   } else {
@@ -70,10 +70,10 @@ void run_evaluation(const GptEvalOptions& options) {
 }
 
 void run_sampling(const GptSampleOptions& options) {
-  const Device device = use_device(options.device, options.threads);
-  const LoadedGpt gpt(options.source, device);
+  const Machine machine = use_machine(options.machine);
+  const LoadedGpt gpt(options.source, machine);
   std::fputs(options.prompt.c_str(), stdout);
-  generate(gpt.model(), options.prompt, options.sampling, device, [](std::string_view text) {
+  generate(gpt.model(), options.prompt, options.sampling, machine.device, [](std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   });
@@ -81,14 +81,14 @@ void run_sampling(const GptSampleOptions& options) {
 }
 
 void run_verification(const GptVerifyOptions& options) {
-  const Device device = use_device(options.device, options.threads);
+  const Machine machine = use_machine(options.machine);
   const std::vector<Split> splits = parse_splits(options.splits);
   const nn::GptConfig model = gpt_config(options.model);
   const VerifySamples samples(options.text, splits.front().samples(), model, options.seed);
   print_verification(verify_splits(samples, splits,
                                    {.model = model,
                                     .seed = options.seed,
-                                    .device = device,
+                                    .device = machine.device,
                                     .unequal_targets = !options.equal_targets,
                                     .normalisation = parse_normalisation(options.normalisation)}));
 }

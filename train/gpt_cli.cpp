@@ -102,7 +102,7 @@ CLI::App* add_gpt_eval(CLI::App& app, GptEvalOptions& o) {
   require_at_least(eval->add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->capture_default_str(),
                    1);
   eval->add_flag("--json", o.json, R"(Print {"loss": …, "targets": …})");
-  add_device_options(*eval, o.device, o.threads);
+  add_machine_options(*eval, o.machine);
   return eval;
 }
 
@@ -118,7 +118,7 @@ CLI::App* add_gpt_sample(CLI::App& app, GptSampleOptions& o) {
                        ->capture_default_str(),
                    0);
   require_seed(sample->add_option("--seed", o.sampling.seed, "Seed of the choices")->capture_default_str());
-  add_device_options(*sample, o.device, o.threads);
+  add_machine_options(*sample, o.machine);
   return sample;
 }
 
@@ -136,7 +136,8 @@ CLI::App* add_gpt_verify(CLI::App& app, GptVerifyOptions& o) {
   require_seed(
       verify->add_option("--seed", o.seed, "Seed of weights, random tokens and dropout")->capture_default_str());
   add_model_options(*verify, o.model);
-  add_device_options(*verify, o.device, o.threads);
+  // Contract 12 is a statement about fp32.
+  add_machine_options(*verify, o.machine, PrecisionOption::left_out);
   return verify;
 }
 
@@ -174,17 +175,17 @@ GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options) {
   return data;
 }
 
-LoadedGpt::LoadedGpt(const GptSource& source, Device device) {
+LoadedGpt::LoadedGpt(const GptSource& source, const Machine& machine) {
   if (source.checkpoint.empty() && source.weights.empty())
     fail(ErrorKind::usage, "give a model: --checkpoint DIR, or --weights FILE with --heads H");
   if (!source.weights.empty()) {
     model_ = std::make_unique<nn::Gpt>(gpt_config_of_weights(source.weights, source.heads.value()));
-    nn::initialize(*model_, parameters_, 0, device);
+    nn::initialize(*model_, parameters_, 0, machine.device, machine.compute);
     load_gpt_weights(source.weights, parameters_);
   } else {
     const std::filesystem::path checkpoint = find_checkpoint(source.checkpoint);
     model_ = std::make_unique<nn::Gpt>(read_gpt_config(checkpoint / "config.json"));
-    nn::initialize(*model_, parameters_, 0, device);
+    nn::initialize(*model_, parameters_, 0, machine.device, machine.compute);
     load_weights(checkpoint, parameters_);
   }
 }

@@ -38,25 +38,25 @@ struct GptSource {
 
 struct GptEvalOptions {
   GptSource source;
-  std::string text, device = "auto";
+  std::string text;
   std::int64_t micro_batch = 8;
-  int threads = 0;
+  MachineOptions machine;
   bool json = false;
 };
 
 struct GptSampleOptions {
   GptSource source;
-  std::string prompt, device = "auto";
+  std::string prompt;
   SamplingOptions sampling;
-  int threads = 0;
+  MachineOptions machine;
 };
 
 struct GptVerifyOptions {
   GptModelOptions model;
-  std::string text, splits = "1x8,2x4,4x2,8x1", normalisation = "targets", device = "auto";
+  std::string text, splits = "1x8,2x4,4x2,8x1", normalisation = "targets";
   std::uint64_t seed = 0;
   bool equal_targets = false;
-  int threads = 0;
+  MachineOptions machine;
 };
 
 CLI::App* add_gpt_train(CLI::App& app, GptTrainOptions& options);
@@ -80,7 +80,7 @@ GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options);
 // A model with the weights of a source.
 class LoadedGpt {
  public:
-  LoadedGpt(const GptSource& source, Device device);
+  LoadedGpt(const GptSource& source, const Machine& machine);
   const nn::Gpt& model() const { return *model_; }
 
  private:

@@ -121,6 +121,7 @@ void load_gpt_weights(const fs::path& weights, const ParameterStore& parameters)
   std::vector<FileTensor> tensors = parameter_tensors(parameters);
   for (FileTensor& tensor : tensors) tensor.name = start + tensor.name;
   FittingTensors(weights, std::move(tensors), is_redundant).load();
+  refresh_compute_copy(parameters);
 }
 
 }  // namespace accrue::train

@@ -28,7 +28,7 @@ ImageDataset test_images(const std::string& folder, const MlpConfig& config) {
 }
 
 void run_training(MlpTrainOptions& options) {
-  const Device device = use_device(options.run.device, options.run.threads);
+  const Machine machine = use_machine(options.run.machine);
   const BatchPlan batch = batch_plan(options.run, 128);
 
   LabelledImages images = load_labelled_images(options.data, "train");
@@ -40,12 +40,12 @@ void run_training(MlpTrainOptions& options) {
 
   nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
-  nn::initialize(model, parameters, options.run.seed, device);
+  nn::initialize(model, parameters, options.run.seed, machine.device, machine.compute);
 
   optim::AdamW optimizer(parameters, adamw_options(options.run));
   Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch));
   const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
-  Trainer trainer(accumulator, loss, data, &test, trainer_options(options.run, batch), device);
+  Trainer trainer(accumulator, loss, data, &test, trainer_options(options.run, batch), machine.device);
 
   Run run(options.run, {.program = "mlp",
                         .config = mlp_config_json(config),
@@ -59,23 +59,23 @@ void run_training(MlpTrainOptions& options) {
   run.train(trainer, parameters, optimizer, accumulator);
 
   const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
-  fmt::print("test accuracy {:.2f} %\n", 100 * accuracy(logits, test, 500, device));
+  fmt::print("test accuracy {:.2f} %\n", 100 * accuracy(logits, test, 500, machine.device));
 }
 
 void run_evaluation(const MlpEvalOptions& options) {
-  const Device device = use_device(options.device, options.threads);
+  const Machine machine = use_machine(options.machine);
   const std::filesystem::path checkpoint = find_checkpoint(options.checkpoint);
   const MlpConfig config = read_mlp_config(checkpoint / "config.json");
   nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
-  nn::initialize(model, parameters, 0, device);
+  nn::initialize(model, parameters, 0, machine.device, machine.compute);
   load_weights(checkpoint, parameters);
 
   const ImageDataset test = test_images(options.data, config);
   const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
   const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
-  const Evaluation result = evaluate(loss, test, options.micro_batch, device);
-  const double correct = accuracy(logits, test, options.micro_batch, device);
+  const Evaluation result = evaluate(loss, test, options.micro_batch, machine.device);
+  const double correct = accuracy(logits, test, options.micro_batch, machine.device);
   if (options.json) {
     fmt::print(
         "{}\n",

@@ -47,7 +47,7 @@ CLI::App* add_mlp_eval(CLI::App& app, MlpEvalOptions& o) {
   require_at_least(eval->add_option("--micro-batch", o.micro_batch, "Samples in memory at once")->capture_default_str(),
                    1);
   eval->add_flag("--json", o.json, R"(Print {"accuracy": …, "loss": …, "targets": …})");
-  add_device_options(*eval, o.device, o.threads);
+  add_machine_options(*eval, o.machine);
   return eval;
 }
 

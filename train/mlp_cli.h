@@ -25,9 +25,9 @@ struct MlpTrainOptions {
 };
 
 struct MlpEvalOptions {
-  std::string checkpoint, data, device = "auto";
+  std::string checkpoint, data;
   std::int64_t micro_batch = 500;
-  int threads = 0;
+  MachineOptions machine;
   bool json = false;
 };
 

@@ -30,11 +30,13 @@ WindowReport Trainer::run_window(std::int64_t index) {
   const std::vector<MicroBatch> parts = micro_batches(window.count, options_.batch.micro);
   accumulator_.open_window(static_cast<std::int64_t>(parts.size()));
   std::optional<WindowReport> report;
-  for (const MicroBatch& part : parts) {
-    const Batch batch = load(window.first_position + part.first, part.count);
+  Batch batch = load(window.first_position + parts[0].first, parts[0].count);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
     Tape tape = accumulator_.begin_micro_batch(batch.samples());
     const nn::Loss loss = loss_(tape, batch);
     report = accumulator_.accumulate(tape, loss);
+    // A device still computes then, and the next samples go there meanwhile: two batches are alive, never three.
+    if (i + 1 < parts.size()) batch = load(window.first_position + parts[i + 1].first, parts[i + 1].count);
   }
   return report.value();
 }

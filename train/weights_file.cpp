@@ -3,6 +3,8 @@
 #include <set>
 #include <utility>
 
+#include "kernels/cast.h"
+
 namespace accrue::train {
 namespace {
 
@@ -56,6 +58,10 @@ void FittingTensors::load() const {
     const std::vector<float> values = to_floats(*file_.find(tensor.name));
     tensor.tensor.copy_from_host(std::span<const float>(values));
   }
+}
+
+void refresh_compute_copy(const ParameterStore& parameters) {
+  if (parameters.compute_dtype() != DType::f32) kernels::cast({.out = parameters.values(), .x = parameters.master()});
 }
 
 std::vector<FileTensor> parameter_tensors(const ParameterStore& parameters) {

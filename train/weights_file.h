@@ -37,6 +37,9 @@ class FittingTensors {
   std::vector<FileTensor> tensors_;
 };
 
+// After the master values were loaded: what forward and backward read follows them.
+void refresh_compute_copy(const ParameterStore& parameters);
+
 // The f32 master values of all parameters, by name.
 std::vector<FileTensor> parameter_tensors(const ParameterStore& parameters);
 // The optimizer's flat buffers cut into one tensor a parameter: "m.h.0.ln_1.weight".

@@ -11,6 +11,9 @@ namespace accrue::cuda {
 CudaDevice::CudaDevice(int index) : index_(index) {
   check(cudaSetDevice(index), "cudaSetDevice({})", index);
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags on cuda:{}", index);
+  check(cudaStreamCreateWithFlags(&copy_stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags on cuda:{}", index);
+  check(cudaEventCreateWithFlags(&data_released_, cudaEventDisableTiming), "cudaEventCreateWithFlags on cuda:{}",
+        index);
   check(cudaMalloc(reinterpret_cast<void**>(&claimed_), sizeof *claimed_), "cudaMalloc of a flag on cuda:{}", index);
   check(cudaMemsetAsync(claimed_, 0, sizeof *claimed_, stream_), "cudaMemsetAsync of a flag on cuda:{}", index);
   // With unified addressing, which every 64-bit system has, the pointer is the same on host and device.
@@ -98,20 +101,37 @@ CudaDevice::Staging& CudaDevice::next_staging() {
   return staging;
 }
 
-void CudaDevice::copy_from_host(void* destination, const void* source, std::size_t bytes) {
-  activate();
-  const std::lock_guard lock(staging_mutex_);
+void CudaDevice::stage(void* destination, const void* source, std::size_t bytes, cudaStream_t stream) {
   auto* to = static_cast<std::byte*>(destination);
   const auto* from = static_cast<const std::byte*>(source);
   for (std::size_t done = 0; done < bytes; done += staging_bytes) {
     const std::size_t count = std::min(staging_bytes, bytes - done);
     const Staging& staging = next_staging();
     std::memcpy(staging.buffer, from + done, count);
-    check(cudaMemcpyAsync(to + done, staging.buffer, count, cudaMemcpyHostToDevice, stream_),
+    check(cudaMemcpyAsync(to + done, staging.buffer, count, cudaMemcpyHostToDevice, stream),
           "cudaMemcpyAsync of {} bytes to cuda:{}", count, index_);
-    check(cudaEventRecord(staging.copied, stream_), "cudaEventRecord on cuda:{}", index_);
+    check(cudaEventRecord(staging.copied, stream), "cudaEventRecord on cuda:{}", index_);
   }
 }
+
+void CudaDevice::copy_from_host(void* destination, const void* source, std::size_t bytes) {
+  activate();
+  const std::lock_guard lock(staging_mutex_);
+  stage(destination, source, bytes, stream_);
+}
+
+void CudaDevice::upload(void* destination, const void* source, std::size_t bytes) {
+  activate();
+  if (bytes == 0) return;
+  const std::lock_guard lock(staging_mutex_);
+  check(cudaStreamWaitEvent(copy_stream_, data_released_, 0), "cudaStreamWaitEvent on cuda:{}", index_);
+  stage(destination, source, bytes, copy_stream_);
+  const Staging& last = staging_[(next_ + staging_.size() - 1) % staging_.size()];
+  check(cudaStreamWaitEvent(stream_, last.copied, 0), "cudaStreamWaitEvent on cuda:{}", index_);
+}
+
+// Recording fails only when the device is lost, which the next call reports.
+void CudaDevice::data_released() noexcept { cudaEventRecord(data_released_, stream_); }
 
 void CudaDevice::copy_to_host(void* destination, const void* source, std::size_t bytes) {
   activate();

@@ -12,8 +12,8 @@
 
 namespace accrue::cuda {
 
-// Everything runs on one compute stream, so memory that was freed may be handed out again at once: whoever gets it
-// works behind whoever had it.
+// Everything is computed on one stream, so memory that was freed may be handed out again at once: whoever gets it
+// works behind whoever had it. Input data alone comes on a second stream, into memory that only input data uses.
 class CudaDevice final : public DeviceMemory {
  public:
   explicit CudaDevice(int index);
@@ -35,6 +35,9 @@ class CudaDevice final : public DeviceMemory {
   void copy_from_host(void* destination, const void* source, std::size_t bytes) override;
   // Waits for all work before it. Throws what a kernel has found wrong with its data since the last wait.
   void copy_to_host(void* destination, const void* source, std::size_t bytes) override;
+  // On the copy stream, beside what is computed; what is computed from now on waits for it.
+  void upload(void* destination, const void* source, std::size_t bytes) override;
+  void data_released() noexcept override;
 
  private:
   struct Staging {
@@ -44,12 +47,14 @@ class CudaDevice final : public DeviceMemory {
   static constexpr std::size_t staging_bytes = std::size_t{1} << 20;
 
   Staging& next_staging();
+  void stage(void* destination, const void* source, std::size_t bytes, cudaStream_t stream);
   void throw_fault();
 
   int index_;
-  cudaStream_t stream_ = nullptr;
-  std::int32_t* claimed_ = nullptr;  // device memory
-  Fault* record_ = nullptr;          // pinned memory that kernels write to
+  cudaStream_t stream_ = nullptr, copy_stream_ = nullptr;
+  cudaEvent_t data_released_ = nullptr;  // on the compute stream, when a block of input data was last given back
+  std::int32_t* claimed_ = nullptr;      // device memory
+  Fault* record_ = nullptr;              // pinned memory that kernels write to
   std::mutex staging_mutex_;
   std::array<Staging, 2> staging_;
   std::size_t next_ = 0;
