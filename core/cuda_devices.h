@@ -10,6 +10,8 @@ namespace accrue::cuda {
 
 // Devices that can be used: 0 without the backend, without a driver or without a GPU.
 int device_count();
+// Whether they are emulated on the CPU: for tests and debugging, and far too slow to be chosen unasked.
+bool emulated();
 // What to tell somebody who asks for a device although device_count() is 0.
 std::string why_unavailable();
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB".

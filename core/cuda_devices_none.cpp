@@ -10,6 +10,7 @@ namespace {
 }  // namespace
 
 int device_count() { return 0; }
+bool emulated() { return false; }
 std::string why_unavailable() {
   return "this build of Accrue has no CUDA backend; configure with the preset cuda (it needs nvcc), or use --device "
          "cpu";

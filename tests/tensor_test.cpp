@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/cuda_devices.h"
 #include "testing/compare.h"
 
 namespace accrue {
@@ -187,14 +188,31 @@ TEST(Tensor, CopyFromNeedsTheSameShapeAndType) {
 }
 
 TEST(Device, IsParsedFromItsName) {
-  EXPECT_EQ(parse_device("auto"), Device::cpu());
+  const bool has_gpu = cuda::device_count() > 0 && !cuda::emulated();
+  EXPECT_EQ(parse_device("auto"), has_gpu ? Device::cuda() : Device::cpu());
   EXPECT_EQ(parse_device("cpu"), Device::cpu());
   EXPECT_EQ(Device::cpu().to_string(), "cpu");
   EXPECT_EQ((Device{.kind = DeviceKind::cuda, .index = 2}.to_string()), "cuda:2");
   EXPECT_EQ(error_message([] { parse_device("tpu"); }, ErrorKind::usage),
             "--device tpu: unknown device; use auto, cpu or cuda");
-  EXPECT_EQ(error_message([] { parse_device("cuda:0"); }, ErrorKind::no_device),
-            "--device cuda:0: this build of Accrue has no CUDA backend; use --device cpu");
+  for (const char* wrong : {"cuda:", "cuda:x", "cuda:1x", "cuda:-1", "cuda:99999999999"})
+    EXPECT_EQ(error_message([&] { parse_device(wrong); }, ErrorKind::usage),
+              fmt::format("--device {}: cuda: must be followed by the number of a device, as in cuda:0", wrong));
+}
+
+TEST(Device, ThatIsNotHereIsRefusedWithTheReason) {
+  const int count = cuda::device_count();
+  if (count == 0) {
+    EXPECT_EQ(error_message([] { parse_device("cuda:0"); }, ErrorKind::no_device),
+              "--device cuda:0: " + cuda::why_unavailable());
+    EXPECT_EQ(error_message([] { Tensor::empty({1}, DType::f32, Device::cuda()); }, ErrorKind::no_device),
+              "cuda:0: " + cuda::why_unavailable());
+    return;
+  }
+  EXPECT_EQ(parse_device("cuda"), Device::cuda());
+  const std::string beyond = fmt::format("cuda:{}", count);
+  EXPECT_EQ(error_message([&] { parse_device(beyond); }, ErrorKind::no_device),
+            fmt::format("--device {}: this machine has cuda:0 to cuda:{} only", beyond, count - 1));
 }
 
 }  // namespace

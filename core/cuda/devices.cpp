@@ -40,6 +40,14 @@ void require_device(int index) {
 
 int device_count() { return count().devices; }
 
+bool emulated() {
+#ifdef ACCRUE_CUDA_EMULATED
+  return true;
+#else
+  return false;
+#endif
+}
+
 std::string why_unavailable() {
   if (count().error == cudaSuccess) return "the CUDA driver is there, but no GPU; use --device cpu";
   return fmt::format(

@@ -137,7 +137,7 @@ struct Product {
       for (std::size_t row = 0; row < out.rows; ++row)
         set_element(target, out.type, column * static_cast<std::size_t>(out.stride) + row,
                     c[column * out.rows + row] + (biased ? element(operation.bias, operation.bias_type, row) : 0.0f));
-    accrue::emulator::note_library_write(target, static_cast<std::size_t>(out.stride) * out.cols * size_of(out.type));
+    accrue::emulator::written_by_host(target, static_cast<std::size_t>(out.stride) * out.cols * size_of(out.type));
   }
 };
 
