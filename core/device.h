@@ -19,8 +19,8 @@ struct Device {
   friend bool operator==(Device, Device) = default;
 };
 
-// "auto" takes the fastest device this build and machine have (an emulated one never is); "cpu" and "cuda[:i]" name one.
-// Throws Error(usage) for an unknown name and Error(no_device) for a device that is not here.
+// "auto" takes the fastest device this build and machine have (an emulated one never is); "cpu" and "cuda[:i]" name
+// one. Throws Error(usage) for an unknown name and Error(no_device) for a device that is not here.
 Device parse_device(const std::string& name);
 
 }  // namespace accrue

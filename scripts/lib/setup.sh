@@ -5,6 +5,9 @@
 #   accrue_setup GROUP…    installs the packages of these groups of scripts/packages.txt that are missing (Debian, Ubuntu),
 #                          then checks the versions of the compiler and of CMake
 #   accrue_configure PRESET [CMAKE_OPTION…]
+#   accrue_has_nvcc              whether CUDA code can be compiled for GPUs here
+#   accrue_emulator_options      CMake's options for the emulated device, one a line; fetches the CUDA toolkit's headers
+#                                into build/cuda-headers where there is no toolkit
 #
 # Environment: ACCRUE_SKIP_SETUP=1 installs nothing. JOBS: how many jobs run side by side (default: all cores).
 
@@ -108,6 +111,21 @@ accrue_setup() {
   accrue_check_versions
 }
 
+accrue_has_nvcc() { [[ -n ${CUDACXX:-} ]] || command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; }
+
+accrue_emulator_options() {
+  local headers="$accrue_root/build/cuda-headers" toolkit
+  for toolkit in "${CUDA_PATH:-}" /usr/local/cuda "$(dirname "$(dirname "$(command -v nvcc || echo /none/bin/nvcc)")")"; do
+    if [[ -f $toolkit/include/cublasLt.h && -f $toolkit/include/cuda_runtime.h ]]; then
+      printf '%s\n' "-DACCRUE_CUDA_INCLUDE=$toolkit/include"
+      return
+    fi
+  done
+  accrue_say "No CUDA toolkit here: its headers come from PyPI into build/cuda-headers." >&2
+  python3 "$accrue_root/scripts/lib/cuda_headers.py" "$headers" || return 1
+  printf '%s\n' "-DACCRUE_CUDA_INCLUDE=$headers"
+}
+
 # Configures a preset unless its build folder is configured already: ninja re-runs CMake itself when that is needed.
 accrue_configure() {
   local preset=$1 build="$accrue_root/build/$1"
@@ -115,7 +133,8 @@ accrue_configure() {
   [[ -f $build/build.ninja ]] && return 0
   # ccache cannot look into precompiled headers.
   if command -v ccache >/dev/null; then
-    set -- -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON "$@"
+    set -- -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache \
+      -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON "$@"
   fi
   (cd "$accrue_root" && cmake --preset "$preset" "$@")
 }

@@ -1,4 +1,5 @@
 // What `gpt` says to input that cannot work: exit code, one line, what to do.
+#include "core/cuda_devices.h"
 #include "tests/programs/programs.h"
 
 namespace accrue::testing {
@@ -186,10 +187,16 @@ TEST_F(GptBadInput, WordsThatAreNoChoice) {
   expect_training_refused({"--normalisation", "target"}, ErrorKind::usage,
                           {"--normalisation", "did you mean targets?"});
   expect_training_refused({"--partial-window", "dorp"}, ErrorKind::usage, {"--partial-window", "did you mean drop?"});
-  expect_training_refused({"--device", "cuda"}, ErrorKind::no_device, {"--device cuda", "--device cpu"});
-  expect_training_refused({"--device", "cuda:1"}, ErrorKind::no_device, {"--device cuda:1", "--device cpu"});
+  expect_training_refused({"--device", "cuda:99"}, ErrorKind::no_device, {"--device cuda:99"});
+  if (cuda::device_count() == 0)
+    expect_training_refused({"--device", "cuda"}, ErrorKind::no_device, {"--device cuda", "--device cpu"});
+  expect_training_refused({"--device", "cuda:one"}, ErrorKind::usage, {"--device cuda:one", "as in cuda:0"});
   expect_training_refused({"--device", "gpu"}, ErrorKind::usage, {"--device gpu", "auto, cpu or cuda"});
   expect_training_refused({"--device", ""}, ErrorKind::usage, {"--device", "auto, cpu or cuda"});
+  expect_training_refused({"--precision", "fp61"}, ErrorKind::usage, {"--precision", "fp32, tf32, bf16"});
+  for (const char* precision : {"tf32", "bf16"})
+    expect_training_refused({"--device", "cpu", "--precision", precision}, ErrorKind::usage,
+                            {"--precision", precision, "--device cuda"});
 }
 
 TEST_F(GptBadInput, DirectoriesThatCannotBeMade) {

@@ -16,7 +16,8 @@ TEST(Help, ListsTheOptionsOfEveryCommand) {
       "--log-every",  "--micro-batch",   "--accumulation",   "--global-batch",   "--ragged",
       "--data-order", "--normalisation", "--partial-window", "--learning-rate",  "--min-learning-rate",
       "--schedule",   "--warmup",        "--decay",          "--clip",           "--beta1",
-      "--beta2",      "--eps",           "--weight-decay",   "--device",         "--threads"};
+      "--beta2",      "--eps",           "--weight-decay",   "--device",         "--threads",
+      "--precision"};
   const std::vector<std::string> model = {"--layers",     "--heads",   "--width",    "--context",
                                           "--vocabulary", "--dropout", "--recompute"};
   const std::vector<Help> cases = {
