@@ -15,7 +15,6 @@ if(ACCRUE_CUDA STREQUAL "ON")
   add_library(accrue_cuda INTERFACE)
   # The shared run-time library: programs that load other CUDA libraries then have one of it, not two.
   target_link_libraries(accrue_cuda INTERFACE CUDA::cudart)
-  target_compile_definitions(accrue_cuda INTERFACE ACCRUE_WITH_CUDA)
   target_compile_options(accrue_cuda INTERFACE
     "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-lineinfo;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers>")
   # fmt 9 takes nvcc for a compiler without constexpr.
@@ -44,7 +43,6 @@ function(accrue_cuda_sources folder variable)
       list(REMOVE_ITEM sources ${none})
     endif()
     if(ACCRUE_CUDA STREQUAL "EMULATED")
-      accrue_emulated_sources(${cuda})
       file(GLOB libraries CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/emulator/libraries/*.cpp)
       list(APPEND host ${libraries})
     endif()

@@ -17,6 +17,12 @@ function(accrue_library name)
                                                    $<INSTALL_INTERFACE:${ACCRUE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(accrue_${name} PUBLIC ${ARG_LINKS}
                                        PRIVATE ${ARG_PRIVATE_LINKS} $<BUILD_INTERFACE:accrue_compile_options>)
+  if(NOT ACCRUE_CUDA STREQUAL "OFF")
+    target_compile_definitions(accrue_${name} PRIVATE ACCRUE_WITH_CUDA)
+  endif()
+  if(ACCRUE_CUDA STREQUAL "EMULATED" AND ACCRUE_CUDA_RUNTIME IN_LIST ARG_PRIVATE_LINKS)
+    accrue_emulate(accrue_${name} accrue_emulator)
+  endif()
   set(ACCRUE_LIBRARIES ${ACCRUE_LIBRARIES} accrue_${name} PARENT_SCOPE)
 endfunction()
 

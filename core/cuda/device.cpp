@@ -68,7 +68,7 @@ std::size_t CudaDevice::available() const {
 bool CudaDevice::host_addressable() const {
 #ifdef ACCRUE_CUDA_EMULATED
   // Poisoning happens when the host asks for it: kernels that lazy streams run later would meet it too early.
-  return !emulator::streams_are_lazy();
+  return emulator::options().streams == emulator::Streams::eager;
 #else
   return false;
 #endif

@@ -1,0 +1,50 @@
+// The checker: memory checks of what the running thread does, from the compiler's instrumentation of kernels
+// (instrumentation.cpp) and from what the engine tells it (events.cpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/emulator/checker/shadow.h"
+
+namespace accrue::emulator::checker {
+
+enum class Kind { read, write, atomic };
+
+class Checker {
+ public:
+  // Whether the memory may be accessed, holds values where they are read, and is not being used by another thread.
+  void access(const void* memory, std::size_t bytes, Kind kind, const void* return_address);
+
+  void launch_begins(const void* arguments, std::size_t bytes);
+  void block_begins(std::uint64_t index);
+  void set_active(bool active) { active_ = active; }
+  void set_defined(const void* memory, std::size_t bytes, bool defined);
+
+  Memory memory;
+  AccessOrder order;
+
+ private:
+  struct Touch {  // of one access, for messages
+    std::uintptr_t address;
+    std::size_t bytes;
+    Kind kind;
+    const void* return_address;
+  };
+
+  bool is_outside_of_device_memory(std::uintptr_t address) const;
+  void touch(Region& region, const Touch& touch);
+  void touch_cell(Region& region, Cell& cell, std::uint8_t mask, const Touch& touch);
+  void report_race(const Region& region, const Access& other, Kind other_kind, const Touch& touch);
+  void report_undefined(const Region& region, const Touch& touch);
+  void report_out_of_bounds(const Touch& touch);
+
+  bool active_ = false;
+  std::uint32_t block_run_ = 0;
+  std::uintptr_t arguments_ = 0;
+  std::size_t arguments_bytes_ = 0;
+};
+
+Checker& instance();
+
+}  // namespace accrue::emulator::checker

@@ -1,0 +1,72 @@
+// The functions that the compiler calls in kernels that are built with -fsanitize=thread (at each access to memory) and
+// -fsanitize=alignment (at an access that is not aligned to its type). Their names and arguments are those of the
+// compiler's own run-time libraries, which a checker build does not link.
+#include <cstdint>
+#include <string>
+
+#include "kernels/emulator/checker/checker.h"
+#include "kernels/emulator/checker/report.h"
+
+using accrue::emulator::checker::instance;
+using accrue::emulator::checker::Kind;
+
+#define ACCRUE_CHECKER_ACCESS(bytes)                                                                                   \
+  void __tsan_read##bytes(void* memory) { instance().access(memory, bytes, Kind::read, __builtin_return_address(0)); } \
+  void __tsan_write##bytes(void* memory) {                                                                             \
+    instance().access(memory, bytes, Kind::write, __builtin_return_address(0));                                        \
+  }                                                                                                                    \
+  void __tsan_unaligned_read##bytes(void* memory) {                                                                    \
+    instance().access(memory, bytes, Kind::read, __builtin_return_address(0));                                         \
+  }                                                                                                                    \
+  void __tsan_unaligned_write##bytes(void* memory) {                                                                   \
+    instance().access(memory, bytes, Kind::write, __builtin_return_address(0));                                        \
+  }
+
+namespace {
+
+// What -fsanitize=alignment describes an access with.
+struct SourceLocation {
+  const char* file;
+  std::uint32_t line, column;
+};
+struct TypeDescriptor {
+  std::uint16_t kind, information;
+  char name[1];
+};
+struct TypeMismatch {
+  SourceLocation where;
+  const TypeDescriptor* type;
+  unsigned char log2_alignment, kind;
+};
+
+}  // namespace
+
+extern "C" {
+
+ACCRUE_CHECKER_ACCESS(1)
+ACCRUE_CHECKER_ACCESS(2)
+ACCRUE_CHECKER_ACCESS(4)
+ACCRUE_CHECKER_ACCESS(8)
+ACCRUE_CHECKER_ACCESS(16)
+
+void __tsan_read_range(void* memory, unsigned long bytes) {
+  instance().access(memory, bytes, Kind::read, __builtin_return_address(0));
+}
+void __tsan_write_range(void* memory, unsigned long bytes) {
+  instance().access(memory, bytes, Kind::write, __builtin_return_address(0));
+}
+
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit(void*) {}
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_vptr_read(void**) {}
+
+void __ubsan_handle_type_mismatch_v1(const TypeMismatch* mismatch, std::uintptr_t address) {
+  accrue::emulator::checker::report(std::string("misaligned access to ") + mismatch->type->name,
+                                    std::string(mismatch->where.file) + ":" + std::to_string(mismatch->where.line),
+                                    "the address is " + std::to_string(address % (1u << mismatch->log2_alignment)) +
+                                        " bytes past a multiple of " + std::to_string(1u << mismatch->log2_alignment));
+}
+
+}  // extern "C"

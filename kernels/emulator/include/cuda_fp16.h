@@ -1,0 +1,9 @@
+// What kernels get for <cuda_fp16.h> in an emulated build: the toolkit's types, conversions and operators, which are
+// for the host too, and the emulator's versions of what the toolkit has for device compilers alone.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include_next <cuda_fp16.h>
+
+#include "kernels/emulator/intrinsics/half.h"
