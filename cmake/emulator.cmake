@@ -35,9 +35,11 @@ function(accrue_add_emulator name)
   endif()
   add_library(${name} STATIC ${sources})
   target_compile_features(${name} PUBLIC cxx_std_20)
-  # The emulator's headers include the toolkit's of the same names with #include_next: -I comes before -isystem.
-  target_include_directories(${name} PUBLIC $<BUILD_INTERFACE:${folder}/include> $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
-  target_include_directories(${name} SYSTEM PUBLIC $<BUILD_INTERFACE:${ACCRUE_CUDA_INCLUDE}>)
+  # In this order: the emulator's headers include the toolkit's of the same names with #include_next. As system headers,
+  # because that is no standard C++.
+  target_include_directories(${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  target_include_directories(${name} SYSTEM PUBLIC $<BUILD_INTERFACE:${folder}/include>
+                                                   $<BUILD_INTERFACE:${ACCRUE_CUDA_INCLUDE}>)
   target_compile_definitions(${name} PUBLIC ACCRUE_CUDA_EMULATED)
   target_compile_options(${name} PRIVATE ${ARG_OPTIONS})
   target_link_libraries(${name} PUBLIC ${CMAKE_DL_LIBS})
