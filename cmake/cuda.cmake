@@ -16,6 +16,8 @@ if(ACCRUE_CUDA STREQUAL "ON")
   # The shared run-time library: programs that load other CUDA libraries then have one of it, not two.
   target_link_libraries(accrue_cuda INTERFACE CUDA::cudart)
   target_compile_definitions(accrue_cuda INTERFACE ACCRUE_WITH_CUDA)
+  # fmt 9 takes nvcc for a compiler without constexpr, but checks its format strings by consteval all the same.
+  target_compile_definitions(accrue_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
   target_compile_options(accrue_cuda INTERFACE
     "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-lineinfo;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers>")
   set(ACCRUE_CUDA_RUNTIME accrue_cuda)
