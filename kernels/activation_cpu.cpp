@@ -1,6 +1,7 @@
 #include "kernels/activation.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/require_f32.h"
+#include "kernels/gelu_constants.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/activation_cpu.cpp"
@@ -8,12 +9,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace accrue::kernels::cpu::HWY_NAMESPACE {
-
-// 0.5 (1 + tanh(v)) = 1 / (1 + e^(-2v)) = 1 / (1 + 2^-t): one exponential and one division, with none of the
-// cancellation that 1 + tanh has for negative v. With v = sqrt(2/pi) (x + 0.044715 x^3), t = 2 v log2(e) = x (linear +
-// cubic x^2).
-constexpr float linear = 0x1.26aec2p+1f;  // 2 sqrt(2/pi) log2(e)
-constexpr float cubic = 0x1.a5a7dp-4f;    // linear * 0.044715
 
 // 2^-t. |t - round(t)| <= 1/2 is exact, so no two-part reduction is needed; the polynomial has relative error 2^-27
 // (minimax, fitted for this file). For -128.5 < t < 127.5 only: outside, the exponent would wrap around.
@@ -35,16 +30,11 @@ HWY_INLINE Floats exp2_of_minus(Floats t) {
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
 }
 
-// Where 2^-t leaves f32, as bounds of x: t(gelu_zero) = -128, where 2^-t is infinite and the gate 0; t(gelu_smallest) =
-// -126, where the gate is the smallest normal number; t(gelu_one) = 127, where 2^-t is 0 and the gate 1.
-constexpr float gelu_zero = -10.0610f;
-constexpr float gelu_smallest = -10.0010f;
-constexpr float gelu_one = 10.0311f;
-
+// The gate 1 / (1 + 2^-t) and what t is: gelu_constants.h.
 HWY_INLINE Floats gelu(Floats x) {
   const F32 d;
   const Floats c = clamp(x, gelu_zero, gelu_one);
-  const Floats t = hn::Mul(c, hn::MulAdd(hn::Mul(c, c), hn::Set(d, cubic), hn::Set(d, linear)));
+  const Floats t = hn::Mul(c, hn::MulAdd(hn::Mul(c, c), hn::Set(d, gelu_cubic), hn::Set(d, gelu_linear)));
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), exp2_of_minus(t)));
 }
 
@@ -55,8 +45,8 @@ HWY_INLINE Floats gelu_derivative(Floats x) {
   constexpr float ln2 = 0x1.62e43p-1f;
   const Floats c = clamp(x, gelu_smallest, gelu_one);
   const Floats square = hn::Mul(c, c);
-  const Floats t = hn::Mul(c, hn::MulAdd(square, hn::Set(d, cubic), hn::Set(d, linear)));
-  const Floats slope = hn::MulAdd(square, hn::Set(d, 3 * ln2 * cubic), hn::Set(d, ln2 * linear));
+  const Floats t = hn::Mul(c, hn::MulAdd(square, hn::Set(d, gelu_cubic), hn::Set(d, gelu_linear)));
+  const Floats slope = hn::MulAdd(square, hn::Set(d, 3 * ln2 * gelu_cubic), hn::Set(d, ln2 * gelu_linear));
   const Floats e = exp2_of_minus(t);
   const Floats s = hn::Div(hn::Set(d, 1.0f), hn::Add(hn::Set(d, 1.0f), e));
   return hn::MulAdd(s, hn::Mul(hn::Mul(c, slope), hn::Mul(e, s)), s);

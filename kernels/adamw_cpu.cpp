@@ -1,7 +1,6 @@
 #include "kernels/adamw.h"
 
-#include <cmath>
-
+#include "kernels/adamw_step.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/step_state.h"
 
@@ -12,17 +11,6 @@
 #ifndef ACCRUE_KERNELS_ADAMW_CPU_ONCE
 #define ACCRUE_KERNELS_ADAMW_CPU_ONCE
 namespace accrue::kernels::cpu {
-
-// The scalars of one step, each computed in f64 and rounded once.
-struct AdamWStep {
-  float factor;  // gradient scale
-  float beta1, one_minus_beta1;
-  float beta2, one_minus_beta2;
-  float keep;            // 1 - lr * weight_decay
-  float rate;            // lr / (1 - beta1^t)
-  float rms_correction;  // 1 / sqrt(1 - beta2^t)
-  float eps;
-};
 
 // Where the elements of one part lie; T is the dtype of the compute copy, null where there is none.
 template <class T>
@@ -79,25 +67,12 @@ HWY_EXPORT(update_bf16);
 
 constexpr std::int64_t grain = 4096;  // elements
 
-AdamWStep step_of(const AdamW& op, const StepState& state) {
-  const double learning_rate = state.learning_rate, t = static_cast<double>(state.update + 1);
-  return {.factor = state.factor,
-          .beta1 = static_cast<float>(op.beta1),
-          .one_minus_beta1 = static_cast<float>(1 - op.beta1),
-          .beta2 = static_cast<float>(op.beta2),
-          .one_minus_beta2 = static_cast<float>(1 - op.beta2),
-          .keep = static_cast<float>(1 - learning_rate * op.weight_decay),
-          .rate = static_cast<float>(learning_rate / (1 - std::pow(op.beta1, t))),
-          .rms_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(op.beta2, t))),
-          .eps = static_cast<float>(op.eps)};
-}
-
 }  // namespace
 
 void adamw(const AdamW& op) {
   const StepState& state = state_of(op.state);
   if (state.apply == 0) return;
-  const AdamWStep step = step_of(op, state);
+  const AdamWStep step = adamw_step(hyper_parameters_of(op), state);
   const auto over_parts = [&](auto* compute, auto kernel) {
     using T = std::remove_pointer_t<decltype(compute)>;
     parallel_for(op.master.numel(), grain, [&](std::int64_t begin, std::int64_t end) {

@@ -1,9 +1,8 @@
 #include "kernels/dropout.h"
 
-#include <cmath>
-
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/require_f32.h"
+#include "kernels/dropout_mask.h"
 
 #ifndef ACCRUE_KERNELS_DROPOUT_ONCE  // the file is compiled once per target, the type is common to all
 #define ACCRUE_KERNELS_DROPOUT_ONCE
@@ -15,8 +14,7 @@ struct DropoutPiece {
   const float* x;
   std::int64_t count;
   Write write;
-  float scale;             // 1 / (1 - p)
-  std::int32_t threshold;  // kept when the upper 24 bits of its word are above this
+  DropoutMask mask;
   std::uint64_t seed;
   std::uint32_t first_quad, sample, window, site;
 };
@@ -62,8 +60,8 @@ HWY_INLINE void drop(const DropoutPiece& piece) {
   const F32 d;
   const hn::RebindToSigned<F32> di;
   const hn::RebindToUnsigned<F32> du;
-  const auto threshold = hn::Set(di, piece.threshold);
-  const Floats scale = hn::Set(d, piece.scale);
+  const auto threshold = hn::Set(di, piece.mask.threshold);
+  const Floats scale = hn::Set(d, piece.mask.scale);
   for (std::int64_t start = 0; start < piece.count; start += 4 * block_quads) {
     const std::int64_t count = std::min(4 * block_quads, piece.count - start);
     const std::int64_t per_step = 2 * static_cast<std::int64_t>(hn::Lanes(U64()));
@@ -100,10 +98,7 @@ void dropout(const Dropout& op) {
   const std::int64_t samples = op.x.shape()[0], size = op.x.numel() / samples;
   float* out = op.out.tensor.data<float>();
   const float* x = op.x.data<float>();
-  // uniform(word) >= p in integers: p * 2^24 is exact, and a whole number is at least that when it is above the one
-  // below.
-  const auto threshold = static_cast<std::int32_t>(std::ceil(static_cast<double>(op.p) * 0x1p24)) - 1;
-  const float scale = 1.0f / (1.0f - op.p);
+  const DropoutMask mask = DropoutMask::of(op.p);
   constexpr std::int64_t piece_size = 4096;  // a few microseconds; a multiple of four, so that pieces start at a quad
   const std::int64_t pieces = chunk_count(size, piece_size);
   const std::int64_t grain = std::max<std::int64_t>(1, piece_size / size);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/host_device.h"
+
 namespace accrue::kernels {
 
 enum class ScheduleKind : std::int32_t { constant, linear, cosine, wsd };
@@ -25,7 +27,7 @@ struct ScheduleParameters {
 //   cosine    minimum + (peak - minimum) * (1 + cos(pi * progress)) / 2        (Loshchilov & Hutter, arXiv:1608.03983)
 //   wsd       peak until total - decay, then linear to minimum at total         (warm-up, stable, decay:
 //   arXiv:2404.06395)
-inline double schedule_value(const ScheduleParameters& s, std::int64_t u) {
+ACCRUE_HOST_DEVICE inline double schedule_value(const ScheduleParameters& s, std::int64_t u) {
   if (u < s.warmup) return s.peak * static_cast<double>(u + 1) / static_cast<double>(s.warmup);
   const auto fraction = [](std::int64_t done, std::int64_t of) {
     if (of <= 0) return done >= 0 ? 1.0 : 0.0;

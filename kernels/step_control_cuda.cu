@@ -1,0 +1,33 @@
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/step_state.cuh"
+#include "kernels/step_control.h"
+#include "kernels/step_transitions.h"
+
+namespace accrue::kernels::cuda {
+namespace {
+
+// One thread each: there is one record, and its fields depend on one another.
+__global__ void add_terms_kernel(StepState* state, const LossTerms* terms) { add_terms(*state, *terms); }
+__global__ void begin_kernel(StepState* state, StepOptions options) { begin(*state, options); }
+__global__ void finish_kernel(StepState* state) { finish(*state); }
+
+Launch one_thread(std::string_view name, const Tensor& state) {
+  return {.name = name, .on = state, .grid = 1, .block = 1};
+}
+
+}  // namespace
+
+void add_loss_terms(const AddLossTerms& op) {
+  launch(one_thread("add_loss_terms", op.state), add_terms_kernel, state_of(op.state),
+         reinterpret_cast<const LossTerms*>(op.terms.raw()));
+}
+
+void begin_step(const BeginStep& op) {
+  launch(one_thread("begin_step", op.state), begin_kernel, state_of(op.state), options_of(op));
+}
+
+void finish_step(const FinishStep& op) {
+  launch(one_thread("finish_step", op.state), finish_kernel, state_of(op.state));
+}
+
+}  // namespace accrue::kernels::cuda
