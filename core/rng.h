@@ -7,11 +7,13 @@
 #include <cmath>
 #include <cstdint>
 
+#include "core/host_device.h"
+
 namespace accrue {
 
 using Philox4 = std::array<std::uint32_t, 4>;
 
-inline Philox4 philox4x32(Philox4 counter, std::uint64_t key) {
+ACCRUE_HOST_DEVICE inline Philox4 philox4x32(Philox4 counter, std::uint64_t key) {
   auto k0 = static_cast<std::uint32_t>(key);
   auto k1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -26,7 +28,7 @@ inline Philox4 philox4x32(Philox4 counter, std::uint64_t key) {
 }
 
 // Uniform in [0, 1): the upper 24 bits, each value exactly representable.
-inline float uniform(std::uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
+ACCRUE_HOST_DEVICE inline float uniform(std::uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
 
 // Standard normal by Box-Muller from two words (in double: initial weights should not depend on a libm's float
 // routines).
@@ -44,8 +46,8 @@ struct RandomKey {
   std::uint32_t first_sample = 0;  // index in the window of the micro-batch's sample 0
 };
 
-inline Philox4 sample_random(const RandomKey& key, std::uint32_t site, std::uint32_t sample,
-                             std::uint32_t element_quad) {
+ACCRUE_HOST_DEVICE inline Philox4 sample_random(const RandomKey& key, std::uint32_t site, std::uint32_t sample,
+                                                std::uint32_t element_quad) {
   return philox4x32({element_quad, key.first_sample + sample, key.window, site}, key.seed);
 }
 
