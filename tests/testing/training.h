@@ -126,9 +126,9 @@ template <class Model, class Optimizer = optim::AdamW>
 struct Training {
   template <class OptimizerOptions = optim::AdamWOptions>
   explicit Training(Model m, Device device = Device::cpu(), const train::AccumulatorOptions& options = {},
-                    const OptimizerOptions& optimizer_options = {})
+                    const OptimizerOptions& optimizer_options = {}, DType compute = DType::f32)
       : model(std::move(m)),
-        optimizer(initialized(device), optimizer_options),
+        optimizer(initialized(device, compute), optimizer_options),
         recorder(parameters, optimizer),
         accumulator(parameters, recorder, options) {}
 
@@ -173,8 +173,8 @@ struct Training {
   train::Accumulator accumulator;
 
  private:
-  ParameterStore& initialized(Device device) {
-    nn::initialize(model, parameters, 11, device);
+  ParameterStore& initialized(Device device, DType compute) {
+    nn::initialize(model, parameters, 11, device, compute);
     return parameters;
   }
 };
