@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,10 +17,14 @@ inline const std::vector<std::int64_t> sweep_cols = {1, 31, 32, 33, 1000, 4097};
 inline const std::vector<std::int64_t> sweep_rows = {0, 1, 7};
 inline const std::vector<DType> float_dtypes = {DType::f32, DType::f16, DType::bf16};
 
-// Every device that this build and machine have.
+// Every device that this build and machine have; ACCRUE_TEST_DEVICES=cpu or cuda in the environment leaves the other
+// out.
 inline std::vector<Device> devices() {
-  std::vector<Device> all = {Device::cpu()};
-  if (cuda::device_count() > 0) all.push_back(Device::cuda());
+  const char* variable = std::getenv("ACCRUE_TEST_DEVICES");
+  const std::string only = variable == nullptr ? "" : variable;
+  std::vector<Device> all;
+  if (only != "cuda") all.push_back(Device::cpu());
+  if (only != "cpu" && cuda::device_count() > 0) all.push_back(Device::cuda());
   return all;
 }
 
