@@ -17,7 +17,10 @@ void Block::run_grid(const detail::Call& call, std::uint64_t launch) {
   const dim3& grid = call.grid;
   const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
   schedule_.begin_launch(blocks, warps(), launch);
-  for (std::uint64_t turn = 0; turn < blocks; ++turn) run(schedule_.block(turn));
+  for (std::uint64_t turn = 0; turn < blocks; ++turn) {
+    turn == 0 ? poison_all_shared_memory() : poison_used_shared_memory();
+    run(schedule_.block(turn));
+  }
   checker::launch_ends();
   call_ = nullptr;
 }
@@ -41,7 +44,6 @@ void Block::run(std::uint64_t index) {
   running.block_index = {static_cast<unsigned>(index % grid.x), static_cast<unsigned>(index / grid.x % grid.y),
                          static_cast<unsigned>(index / (std::uint64_t{grid.x} * grid.y))};
   reset_threads();
-  poison_shared_memory();
   forget_copies();
   schedule_.renew_precedence();
   checker::block_begins(index);

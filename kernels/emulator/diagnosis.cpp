@@ -1,5 +1,7 @@
 #include "kernels/emulator/diagnosis.h"
 
+#include <fmt/format.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -10,11 +12,8 @@
 namespace accrue::emulator {
 namespace {
 
-std::string text(const Location& where) { return std::string(where.file) + ":" + std::to_string(where.line); }
-
-std::string text(const uint3& index) {
-  return "(" + std::to_string(index.x) + "," + std::to_string(index.y) + "," + std::to_string(index.z) + ")";
-}
+std::string text(const Location& where) { return fmt::format("{}:{}", where.file, where.line); }
+std::string text(const uint3& index) { return fmt::format("({},{},{})", index.x, index.y, index.z); }
 
 // Threads that wait for the same thing.
 struct Group {
@@ -24,8 +23,9 @@ struct Group {
 };
 
 void close_range(Group& group) {
-  group.threads += (group.threads.empty() ? "" : ", ") + std::to_string(group.first);
-  if (group.last != group.first) group.threads += "-" + std::to_string(group.last);
+  if (!group.threads.empty()) group.threads += ", ";
+  group.threads +=
+      group.first == group.last ? fmt::format("{}", group.first) : fmt::format("{}-{}", group.first, group.last);
 }
 
 Group& group_of(std::vector<Group>& groups, const Wait& wait, unsigned thread) {
@@ -92,8 +92,8 @@ bool same_place(const Location& a, const Location& b) {
 
 std::string running_thread() {
   if (!block.runs()) return "no kernel runs";
-  return std::string("kernel ") + block.call()->name + ", block " + text(detail::running.block_index) + ", thread " +
-         text(detail::running.thread_index);
+  return fmt::format("kernel {}, block {}, thread {}", block.call()->name, text(detail::running.block_index),
+                     text(detail::running.thread_index));
 }
 
 void fail(const char* what, Location where) {

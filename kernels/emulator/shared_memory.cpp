@@ -1,20 +1,16 @@
 #include "kernels/emulator/shared_memory.h"
 
-#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "kernels/emulator/address_sanitizer.h"
 #include "kernels/emulator/checker.h"
-
-// The linker defines these where the program has a section of this name.
-extern "C" {
-extern char __start_accrue_shared[] __attribute__((weak));
-extern char __stop_accrue_shared[] __attribute__((weak));
-}
+#include "kernels/emulator/shared_variables.h"
 
 namespace accrue::emulator {
 namespace {
@@ -28,17 +24,41 @@ struct Free {
 std::unique_ptr<void, Free> dynamic_shared_memory;
 std::size_t dynamic_shared_bytes = 0;
 
-// Between the variables lie AddressSanitizer's red zones, which only an uninstrumented loop may write: memset() is
-// replaced by a checking one. Words first: programs have many kilobytes of shared variables.
-ACCRUE_EMULATOR_NO_ADDRESS_SANITIZER void poison_static_shared() {
-  char* byte = __start_accrue_shared;
-  char* const end = __stop_accrue_shared;
-  using Word = std::uint64_t __attribute__((may_alias));
+// A program has the variables of many kernels, and a launch uses those of one. They are known when its first block has
+// run, by what it has left in them.
+std::optional<std::vector<const SharedVariable*>> used_variables;
+
+using Word = std::uint64_t __attribute__((may_alias));
+
+// Loops instead of memset() and memchr(): what a symbol calls its variable may include AddressSanitizer's red zone.
+ACCRUE_EMULATOR_NO_ADDRESS_SANITIZER void poison(const SharedVariable& variable) {
+  auto* byte = static_cast<char*>(variable.begin);
+  char* const end = byte + variable.bytes;
   while (byte != end && reinterpret_cast<std::uintptr_t>(byte) % sizeof(Word) != 0) *byte++ = '\xFF';
   for (; end - byte >= static_cast<std::ptrdiff_t>(sizeof(Word)); byte += sizeof(Word)) {
     *reinterpret_cast<Word*>(byte) = ~std::uint64_t{0};
   }
   while (byte != end) *byte++ = '\xFF';
+}
+
+ACCRUE_EMULATOR_NO_ADDRESS_SANITIZER bool is_poisoned(const SharedVariable& variable) {
+  const auto* bytes = static_cast<const char*>(variable.begin);
+  for (std::size_t i = 0; i < variable.bytes; ++i) {
+    if (bytes[i] != '\xFF') return false;
+  }
+  return true;
+}
+
+void poison_dynamic_shared() {
+  if (dynamic_shared_bytes != 0) std::memset(dynamic_shared_memory.get(), 0xFF, dynamic_shared_bytes);
+}
+
+std::vector<const SharedVariable*> find_used_variables() {
+  std::vector<const SharedVariable*> used;
+  for (const SharedVariable& variable : shared_variables()) {
+    if (!is_poisoned(variable)) used.push_back(&variable);
+  }
+  return used;
 }
 
 }  // namespace
@@ -56,13 +76,16 @@ void* resize_dynamic_shared(std::size_t bytes) {
   return memory;
 }
 
-Extent static_shared() {
-  return {__start_accrue_shared, static_cast<std::size_t>(__stop_accrue_shared - __start_accrue_shared)};
+void poison_all_shared_memory() {
+  for (const SharedVariable& variable : shared_variables()) poison(variable);
+  poison_dynamic_shared();
+  used_variables.reset();
 }
 
-void poison_shared_memory() {
-  poison_static_shared();
-  if (dynamic_shared_bytes != 0) std::memset(dynamic_shared_memory.get(), 0xFF, dynamic_shared_bytes);
+void poison_used_shared_memory() {
+  if (!used_variables) used_variables = find_used_variables();
+  for (const SharedVariable* variable : *used_variables) poison(*variable);
+  poison_dynamic_shared();
 }
 
 }  // namespace accrue::emulator

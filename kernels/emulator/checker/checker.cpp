@@ -7,7 +7,7 @@
 
 #include "kernels/emulator/block.h"
 #include "kernels/emulator/checker/report.h"
-#include "kernels/emulator/shared_memory.h"
+#include "kernels/emulator/shared_variables.h"
 
 namespace accrue::emulator::checker {
 namespace {
@@ -53,7 +53,7 @@ const char* name_of(Kind kind) {
 
 std::string place(const Region& region, std::uintptr_t address) {
   return "byte " + std::to_string(address - region.begin()) + " of " + std::to_string(region.end() - region.begin()) +
-         " of " + region.name();
+         " in " + region.name();
 }
 
 }  // namespace
@@ -68,8 +68,7 @@ void Checker::launch_begins(const void* arguments, std::size_t bytes) {
   arguments_bytes_ = bytes;
   order.launch_begins();
   static const bool known = [this] {
-    const Extent extent = static_shared();
-    memory.set_static_shared(extent.begin, extent.bytes);
+    for (const SharedVariable& variable : shared_variables()) memory.add_shared_variable(variable);
     return true;
   }();
   static_cast<void>(known);

@@ -1,5 +1,6 @@
-// The functions that the compiler calls in kernels that are built with -fsanitize=thread (at each access to memory) and
-// -fsanitize=alignment (at an access that is not aligned to its type). Their names and arguments are those of the
+// The functions that the compiler calls in kernels that are built with -fsanitize=thread (at each access to memory),
+// -fsanitize=alignment (at one that is not aligned to its type) and -fsanitize=bounds (at an index that an array does not
+// have). Their names and arguments are those of the
 // compiler's own run-time libraries, which a checker build does not link.
 #include <cstdint>
 #include <string>
@@ -24,7 +25,7 @@ using accrue::emulator::checker::Kind;
 
 namespace {
 
-// What -fsanitize=alignment describes an access with.
+// How -fsanitize=alignment describes an access.
 struct SourceLocation {
   const char* file;
   std::uint32_t line, column;
@@ -38,6 +39,13 @@ struct TypeMismatch {
   const TypeDescriptor* type;
   unsigned char log2_alignment, kind;
 };
+// And -fsanitize=bounds.
+struct OutOfBounds {
+  SourceLocation where;
+  const TypeDescriptor *array, *index;
+};
+
+std::string line_of(const SourceLocation& where) { return std::string(where.file) + ":" + std::to_string(where.line); }
 
 }  // namespace
 
@@ -67,6 +75,11 @@ void __ubsan_handle_type_mismatch_v1(const TypeMismatch* mismatch, std::uintptr_
                                     std::string(mismatch->where.file) + ":" + std::to_string(mismatch->where.line),
                                     "the address is " + std::to_string(address % (1u << mismatch->log2_alignment)) +
                                         " bytes past a multiple of " + std::to_string(1u << mismatch->log2_alignment));
+}
+
+void __ubsan_handle_out_of_bounds(const OutOfBounds* access, std::uintptr_t index) {
+  accrue::emulator::checker::report(std::string("out of bounds: index of ") + access->array->name, line_of(access->where),
+                                    "the index is " + std::to_string(static_cast<std::intptr_t>(index)));
 }
 
 }  // extern "C"

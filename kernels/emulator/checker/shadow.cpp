@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 namespace accrue::emulator::checker {
 namespace {
@@ -12,8 +13,8 @@ constexpr std::uintptr_t aligned(std::uintptr_t address) { return address & ~(kC
 
 }  // namespace
 
-Region::Region(const char* name, const void* begin, std::size_t bytes, Lifetime lifetime)
-    : name_(name),
+Region::Region(std::string name, const void* begin, std::size_t bytes, Lifetime lifetime)
+    : name_(std::move(name)),
       begin_(reinterpret_cast<std::uintptr_t>(begin)),
       end_(begin_ + bytes),
       aligned_begin_(aligned(begin_)),
@@ -49,31 +50,33 @@ std::uint8_t covered_bytes(std::uintptr_t cell_begin, std::uintptr_t address, st
 
 void Memory::add(const char* name, const void* begin, std::size_t bytes) {
   regions_[reinterpret_cast<std::uintptr_t>(begin)] = Region(name, begin, bytes, Region::Lifetime::allocation);
-  recent_ = nullptr;
+  recent_ = {};
 }
 
 void Memory::remove(const void* begin) {
   regions_.erase(reinterpret_cast<std::uintptr_t>(begin));
-  recent_ = nullptr;
+  recent_ = {};
 }
 
 void Memory::set_dynamic_shared(const void* begin, std::size_t bytes) {
   dynamic_shared_ = Region("dynamic shared memory", begin, bytes, Region::Lifetime::block);
 }
 
-void Memory::set_static_shared(const void* begin, std::size_t bytes) {
-  static_shared_ = Region("static shared memory", begin, bytes, Region::Lifetime::block);
+void Memory::add_shared_variable(const SharedVariable& variable) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(variable.begin);
+  regions_[begin] = Region("__shared__ " + variable.name, variable.begin, variable.bytes, Region::Lifetime::block);
+  recent_ = {};
 }
 
 Region* Memory::find(std::uintptr_t address, std::size_t bytes) {
   if (dynamic_shared_.contains(address, bytes)) return &dynamic_shared_;
-  if (static_shared_.contains(address, bytes)) return &static_shared_;
-  if (recent_ != nullptr && recent_->contains(address, bytes)) return recent_;
+  Region*& known = recent(address);
+  if (known != nullptr && known->contains(address, bytes)) return known;
   auto next = regions_.upper_bound(address);
   if (next == regions_.begin()) return nullptr;
   --next;
   if (!next->second.contains(address, bytes)) return nullptr;
-  return recent_ = &next->second;
+  return known = &next->second;
 }
 
 const Region* Memory::last_before(std::uintptr_t address) const {

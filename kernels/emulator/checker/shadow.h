@@ -1,12 +1,15 @@
 // What the checker knows of memory: for each four bytes who has read and written them, and which hold a value.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 
 #include "kernels/emulator/checker/access_order.h"
+#include "kernels/emulator/shared_variables.h"
 
 namespace accrue::emulator::checker {
 
@@ -24,9 +27,9 @@ class Region {
   enum class Lifetime { allocation, block };
 
   Region() = default;
-  Region(const char* name, const void* begin, std::size_t bytes, Lifetime lifetime);
+  Region(std::string name, const void* begin, std::size_t bytes, Lifetime lifetime);
 
-  const char* name() const { return name_; }
+  const std::string& name() const { return name_; }
   std::uintptr_t begin() const { return begin_; }
   std::uintptr_t end() const { return end_; }
   bool contains(std::uintptr_t address, std::size_t bytes) const {
@@ -47,7 +50,7 @@ class Region {
     void operator()(Cell* cells) const;
   };
 
-  const char* name_ = "";
+  std::string name_;
   std::uintptr_t begin_ = 0, end_ = 0, aligned_begin_ = 0;
   Lifetime lifetime_ = Lifetime::allocation;
   std::unique_ptr<Cell, Unmap> cells_;  // mapped, not allocated: only the pages that are touched cost memory
@@ -61,15 +64,19 @@ class Memory {
   void add(const char* name, const void* begin, std::size_t bytes);
   void remove(const void* begin);
   void set_dynamic_shared(const void* begin, std::size_t bytes);
-  void set_static_shared(const void* begin, std::size_t bytes);
+  void add_shared_variable(const SharedVariable& variable);
 
   Region* find(std::uintptr_t address, std::size_t bytes);
   const Region* last_before(std::uintptr_t address) const;  // for messages about what lies behind its end
 
  private:
-  Region dynamic_shared_, static_shared_;
+  // Kernels go to and fro between a few arrays: where the last access to a part of memory led is kept.
+  static constexpr std::size_t kRecent = 64;
+  Region*& recent(std::uintptr_t address) { return recent_[address / 1024 % kRecent]; }
+
+  Region dynamic_shared_;
   std::map<std::uintptr_t, Region> regions_;
-  Region* recent_ = nullptr;
+  std::array<Region*, kRecent> recent_{};
 };
 
 }  // namespace accrue::emulator::checker

@@ -1,6 +1,7 @@
 // What kernels get for <cuda_runtime.h> in an emulated build: types and prototypes from the toolkit, device code's
 // built-ins from the emulator. This folder must come before the toolkit's on the include path.
 #pragma once
+#pragma GCC system_header  // for #include_next, which is an extension
 
 #include_next <cuda_runtime.h>
 
