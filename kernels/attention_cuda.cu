@@ -6,6 +6,7 @@
 #include "kernels/cuda/attention_fma.cuh"
 #include "kernels/cuda/attention_mma_backward.cuh"
 #include "kernels/cuda/attention_mma_forward.cuh"
+#include "kernels/cuda/cudnn_attention.h"
 
 namespace accrue::kernels::cuda {
 namespace {
@@ -140,7 +141,7 @@ void launch_delta(const AttentionBackward& op, const AttentionTask<T>& task) {
 }  // namespace
 
 void attention_forward(const AttentionForward& op) {
-  if (op.qkv.numel() == 0) return;
+  if (op.qkv.numel() == 0 || cudnn_attention_forward(op)) return;
   dispatch_device_float(op.qkv.dtype(), "attention_forward", [&](auto tag) {
     using T = decltype(tag);
     AttentionTask<T> task = task_of<T>(op);
@@ -155,7 +156,7 @@ void attention_forward(const AttentionForward& op) {
 }
 
 void attention_backward(const AttentionBackward& op) {
-  if (op.qkv.numel() == 0) return;
+  if (op.qkv.numel() == 0 || cudnn_attention_backward(op)) return;
   const Tensor delta = Tensor::empty(op.logsumexp.shape(), DType::f32, op.qkv.device(), Category::workspace);
   dispatch_device_float(op.qkv.dtype(), "attention_backward", [&](auto tag) {
     using T = decltype(tag);

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <thread>
 
+#include "kernels/attention_kernel.h"
 #include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "optim/schedule.h"
@@ -179,6 +180,11 @@ void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption preci
                        ->capture_default_str()
                        ->group(group),
                    {"fp32", "tf32", "bf16"});
+  require_one_of(app.add_option("--attention", o.attention,
+                                "On a GPU: native (Accrue's kernels), cudnn (where it takes the shape), or auto")
+                     ->capture_default_str()
+                     ->group(group),
+                 {"auto", "cudnn", "native"});
   require_at_least(app.add_option("--threads", o.threads, "CPU threads [all cores]")->group(group), 1, 4096);
 }
 
@@ -263,6 +269,10 @@ Machine use_machine(const MachineOptions& options) {
          options.precision);
   using kernels::MatmulPrecision;
   kernels::set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::f32);
+  using kernels::AttentionKernel;
+  kernels::set_attention_kernel(options.attention == "cudnn"    ? AttentionKernel::cudnn
+                                : options.attention == "native" ? AttentionKernel::native
+                                                                : AttentionKernel::automatic);
   if (options.threads > 0) kernels::set_thread_count(options.threads);
   return machine;
 }

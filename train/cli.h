@@ -22,7 +22,7 @@ namespace accrue::train {
 
 // What to compute with, as the user said it.
 struct MachineOptions {
-  std::string device = "auto", precision = "fp32";
+  std::string device = "auto", precision = "fp32", attention = "auto";
   int threads = 0;
 };
 
@@ -59,7 +59,7 @@ void add_machine_options(CLI::App& app, MachineOptions& options, PrecisionOption
 // Every option but --steps, which the programs count differently (updates, or epochs).
 void add_training_options(CLI::App& app, TrainingOptions& options);
 
-// Applies --device, --precision and --threads. Throws Error(no_device) or Error(usage).
+// Applies --device, --precision, --attention and --threads. Throws Error(no_device) or Error(usage).
 Machine use_machine(const MachineOptions& options);
 // The options in the library's types, checked. Throw Error(usage) naming the option and the nearest valid choice.
 BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_batch);

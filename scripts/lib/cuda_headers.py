@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Puts the headers of the CUDA toolkit that the emulated device needs into a folder, from NVIDIA's wheels on PyPI.
 
-    scripts/lib/cuda_headers.py FOLDER
+    scripts/lib/cuda_headers.py FOLDER                 what the emulated device needs
+    scripts/lib/cuda_headers.py --cudnn-frontend FOLDER    the headers of cuDNN's frontend, which no toolkit has
 
-For machines without the toolkit. Reads only the headers out of the wheels, a few hundred KB of several hundred MB, where
+For machines without the toolkit, and for cuDNN's attention. Reads only the headers out of the wheels, a few hundred KB of several hundred MB, where
 the index serves parts of files (HTTP ranges, which PyPI does), else the whole wheel. Every file is checked by the
 checksum that the wheel has of it. The index is PIP_INDEX_URL's, or PyPI. Does nothing if FOLDER is complete.
 """
 
+import argparse
 import html.parser
 import io
 import os
@@ -20,18 +22,21 @@ import urllib.parse
 import urllib.request
 import zipfile
 
-# One release of the toolkit. The wheel, and which of its files are wanted.
-WHEELS = {
+# One release of the toolkit.
+TOOLKIT = {
     "nvidia-cuda-runtime": "13.0.96",
     "nvidia-cuda-crt": "13.0.88",
     "nvidia-cuda-cccl": "13.0.85",
     "nvidia-cublas": "13.0.2.14",
 }
+CUDNN_FRONTEND = {"nvidia-cudnn-frontend": "1.32.0"}
+# Which files of a wheel's include folder are wanted.
 WANTED = {
     "nvidia-cuda-runtime": lambda path: True,
     "nvidia-cuda-crt": lambda path: path.startswith("crt/"),
     "nvidia-cuda-cccl": lambda path: path.startswith(("nv/", "cccl/nv/")),
     "nvidia-cublas": lambda path: path in ("cublasLt.h", "cublas_api.h"),
+    "nvidia-cudnn-frontend": lambda path: path.startswith("cudnn_"),
 }
 STAMP = "complete"
 TIMEOUT = 60  # seconds without a byte
@@ -116,10 +121,10 @@ def wheel_url(name, version):
     raise LookupError(f"{page} has no wheel {prefix}*.whl")
 
 
-def extract_headers(name, folder):
-    with zipfile.ZipFile(io.BufferedReader(RemoteFile(wheel_url(name, WHEELS[name])))) as wheel:
+def extract_headers(name, version, folder):
+    with zipfile.ZipFile(io.BufferedReader(RemoteFile(wheel_url(name, version)))) as wheel:
         for entry in wheel.infolist():
-            _, found, path = entry.filename.partition("/include/")
+            _, found, path = ("/" + entry.filename).partition("/include/")
             if not found or entry.is_dir() or not WANTED[name](path):
                 continue
             path = path.removeprefix("cccl/")
@@ -131,17 +136,18 @@ def extract_headers(name, folder):
 
 
 def main():
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        print(__doc__, end="", file=sys.stderr if len(sys.argv) != 2 else sys.stdout)
-        return 2 if len(sys.argv) != 2 else 0
-    folder = pathlib.Path(sys.argv[1])
-    stamp = " ".join(f"{name}={version}" for name, version in WHEELS.items())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--cudnn-frontend", action="store_true", help="these headers instead")
+    arguments = parser.parse_args()
+    folder, wheels = arguments.folder, CUDNN_FRONTEND if arguments.cudnn_frontend else TOOLKIT
+    stamp = " ".join(f"{name}={version}" for name, version in wheels.items())
     if (folder / STAMP).is_file() and (folder / STAMP).read_text() == stamp:
         return 0
     try:
         shutil.rmtree(folder, ignore_errors=True)
-        for name in WHEELS:
-            extract_headers(name, folder)
+        for name, version in wheels.items():
+            extract_headers(name, version, folder)
     except (OSError, LookupError, ValueError, zipfile.BadZipFile) as error:
         print(f"error: the CUDA headers could not be fetched: {error}", file=sys.stderr)
         return 1

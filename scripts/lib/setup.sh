@@ -126,6 +126,13 @@ accrue_emulator_options() {
   printf '%s\n' "-DACCRUE_CUDA_INCLUDE=$headers"
 }
 
+# cuDNN's attention is compiled where cuDNN is installed and the headers of its frontend can be had.
+accrue_cudnn_frontend() {
+  [[ -f /usr/local/cuda/include/cudnn.h || -f /usr/include/cudnn.h ]] || return 0
+  python3 "$accrue_root/scripts/lib/cuda_headers.py" --cudnn-frontend "$accrue_root/build/cudnn-frontend/include" ||
+    accrue_say "So cuDNN's attention is left out of this build." >&2
+}
+
 # Configures a preset unless its build folder is configured already: ninja re-runs CMake itself when that is needed.
 accrue_configure() {
   local preset=$1 build="$accrue_root/build/$1"

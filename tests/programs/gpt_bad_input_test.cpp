@@ -1,5 +1,6 @@
 // What `gpt` says to input that cannot work: exit code, one line, what to do.
 #include "core/cuda_devices.h"
+#include "kernels/attention_kernel.h"
 #include "tests/programs/programs.h"
 
 namespace accrue::testing {
@@ -193,6 +194,9 @@ TEST_F(GptBadInput, WordsThatAreNoChoice) {
   expect_training_refused({"--device", "cuda:one"}, ErrorKind::usage, {"--device cuda:one", "as in cuda:0"});
   expect_training_refused({"--device", "gpu"}, ErrorKind::usage, {"--device gpu", "auto, cpu or cuda"});
   expect_training_refused({"--device", ""}, ErrorKind::usage, {"--device", "auto, cpu or cuda"});
+  expect_training_refused({"--attention", "flash"}, ErrorKind::usage, {"--attention", "auto, cudnn, native"});
+  if (!kernels::why_no_cudnn().empty())
+    expect_training_refused({"--attention", "cudnn"}, ErrorKind::no_device, {"--attention cudnn", "auto or native"});
   expect_training_refused({"--precision", "fp61"}, ErrorKind::usage, {"--precision", "fp32, tf32, bf16"});
   for (const char* precision : {"tf32", "bf16"})
     expect_training_refused({"--device", "cpu", "--precision", precision}, ErrorKind::usage,
