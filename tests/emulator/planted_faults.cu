@@ -329,19 +329,29 @@ struct Case {
 
 // A case whose two variants are kernels that must give the same row.
 Case kernels(const char* name, Kernel correct, Kernel faulty, const Row& expected, const LaunchShape& shape = {}) {
-  return {name, [=] { return Comparison{result_of(correct, shape), expected}; },
-          [=] { return Comparison{result_of(faulty, shape), expected}; }};
+  return {name,
+          [=] {
+            return Comparison{result_of(correct, shape), expected};
+          },
+          [=] {
+            return Comparison{result_of(faulty, shape), expected};
+          }};
 }
 
 // A case whose two variants are launches of one kernel.
 Case launches(const char* name, const LaunchShape& correct, const LaunchShape& faulty) {
   const Row expected = each([](std::size_t i) { return 2 * numbers()[i]; });
-  return {name, [=] { return Comparison{result_of(twice, correct), expected}; },
-          [=] { return Comparison{result_of(twice, faulty), expected}; }};
+  return {name,
+          [=] {
+            return Comparison{result_of(twice, correct), expected};
+          },
+          [=] {
+            return Comparison{result_of(twice, faulty), expected};
+          }};
 }
 
 #define BOTH_KERNELS(kernel) kernel<Variant::correct>, kernel<Variant::faulty>
-#define BOTH_FUNCTIONS(function) #function, function<Variant::correct>, function<Variant::faulty>
+#define BOTH_FUNCTIONS(function) #function, function < Variant::correct>, function < Variant::faulty>
 
 std::vector<Case> cases() {
   const Row in = numbers();

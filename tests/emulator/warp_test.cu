@@ -144,9 +144,7 @@ TEST(EmulatedWarp, MatchesCompareBits) {
   }
 }
 
-__global__ void shuffle_in_partial_warp(unsigned* out) {
-  out[threadIdx.x] = __shfl_xor_sync(kFull, threadIdx.x, 16);
-}
+__global__ void shuffle_in_partial_warp(unsigned* out) { out[threadIdx.x] = __shfl_xor_sync(kFull, threadIdx.x, 16); }
 
 TEST(EmulatedWarp, LanesThatAreNotThereGivePoison) {
   in_every_order([] {
@@ -206,16 +204,20 @@ __global__ void waits_for_ever(int* out) {
 }
 
 TEST(EmulatedWarpDeathTest, MisuseEndsTheProcessWithAMessage) {
+  const OptionsGuard guard;
+  options().order = Order::forward;
   const DeviceArray<int> out(32);
   EXPECT_EXIT(launch("mixed", different_collectives, dim3(1), dim3(32), 0, nullptr, out.data()),
               ::testing::ExitedWithCode(85),
               "lanes of one mask meet in different warp collectives\n  kernel mixed, block \\(0,0,0\\), thread "
               "\\(3,0,0\\) comes to __any_sync\\(\\) at .*\n  waiting in __all_sync\\(\\) at .*: threads 0-2\n");
   EXPECT_EXIT(launch("outside", outside_of_mask, dim3(1), dim3(32), 0, nullptr, out.data()),
-              ::testing::ExitedWithCode(85), "leaves it out\n.*lane 0 comes to __any_sync\\(\\) with the mask 0x0000fffe");
-  EXPECT_EXIT(launch("stuck", waits_for_ever, dim3(1), dim3(32), 0, nullptr, out.data()), ::testing::ExitedWithCode(86),
-              "deadlock: .*\n  kernel stuck, block \\(0,0,0\\)\n  waiting in __syncwarp\\(\\) at .*: threads 0-4, 6-31\n"
-              "  waiting in __syncthreads\\(\\) at .*: threads 5\n");
+              ::testing::ExitedWithCode(85),
+              "leaves it out\n.*lane 0 comes to __any_sync\\(\\) with the mask 0x0000fffe");
+  EXPECT_EXIT(
+      launch("stuck", waits_for_ever, dim3(1), dim3(32), 0, nullptr, out.data()), ::testing::ExitedWithCode(86),
+      "deadlock: .*\n  kernel stuck, block \\(0,0,0\\)\n  waiting in __syncwarp\\(\\) at .*: threads 0-4, 6-31\n"
+      "  waiting in __syncthreads\\(\\) at .*: threads 5\n");
 }
 
 }  // namespace

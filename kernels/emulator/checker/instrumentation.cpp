@@ -1,7 +1,7 @@
 // The functions that the compiler calls in kernels that are built with -fsanitize=thread (at each access to memory),
-// -fsanitize=alignment (at one that is not aligned to its type) and -fsanitize=bounds (at an index that an array does not
-// have). Their names and arguments are those of the
-// compiler's own run-time libraries, which a checker build does not link.
+// -fsanitize=alignment (at one that is not aligned to its type) and -fsanitize=bounds (at an index that an array does
+// not have). Their names and arguments are those of the compiler's own run-time libraries, which a checker build does
+// not link.
 #include <cstdint>
 #include <string>
 
@@ -78,7 +78,8 @@ void __ubsan_handle_type_mismatch_v1(const TypeMismatch* mismatch, std::uintptr_
 }
 
 void __ubsan_handle_out_of_bounds(const OutOfBounds* access, std::uintptr_t index) {
-  accrue::emulator::checker::report(std::string("out of bounds: index of ") + access->array->name, line_of(access->where),
+  accrue::emulator::checker::report(std::string("out of bounds: index of ") + access->array->name,
+                                    line_of(access->where),
                                     "the index is " + std::to_string(static_cast<std::intptr_t>(index)));
 }
 

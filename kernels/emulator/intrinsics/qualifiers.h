@@ -20,10 +20,10 @@
 #define __launch_bounds__(...)
 #define __cluster_dims__(...)
 
-// A shared variable is one static variable, as one block runs at a time. The mark in its symbol's name (shared_variables.h)
-// lets the engine find it and fill it with 0xFF for each block; an attribute for a section would do as well, did GCC not
-// ignore that in templates. `constinit` because the toolkit's half types have constructors: without it the first thread
-// that comes along would construct them.
+// A shared variable is one static variable, as one block runs at a time. The mark in its symbol's name
+// (shared_variables.h) lets the engine find it and fill it with 0xFF for each block; an attribute for a section would
+// do as well, did GCC not ignore that in templates. `constinit` because the toolkit's half types have constructors:
+// without it the first thread that comes along would construct them.
 #ifdef __clang__
 #define __shared__ static __attribute__((abi_tag("accrue_shared")))
 #else
