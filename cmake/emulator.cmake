@@ -78,3 +78,5 @@ if(ACCRUE_EMULATOR_CHECKER)
 endif()
 accrue_add_emulator(accrue_emulator ${ACCRUE_EMULATOR_FLAVOUR})
 target_link_libraries(accrue_emulator PRIVATE $<BUILD_INTERFACE:accrue_compile_options>)
+# Every barrier goes through the engine. It is free of undefined behaviour where its own tests are built with all checks.
+set_target_properties(accrue_emulator PROPERTIES ACCRUE_SANITIZERS address)

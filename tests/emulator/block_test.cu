@@ -131,10 +131,12 @@ __global__ void barriers_apart(int* out) {
 __global__ void trap(int*) { __trap(); }
 
 TEST(EmulatedBlockDeathTest, FaultsNameKernelBlockAndThread) {
+  const OptionsGuard guard;
+  options().order = Order::forward;
   const DeviceArray<int> out(1);
   EXPECT_EXIT(
       launch("apart", barriers_apart, dim3(1), dim3(32), 0, nullptr, out.data()), ::testing::ExitedWithCode(85),
-      "different barriers\n  kernel apart, block \\(0,0,0\\), thread \\(1,0,0\\) comes to __syncthreads\\(\\) at "
+      "different barriers\n  kernel apart, block \\(0,0,0\\), thread \\(31,0,0\\) comes to __syncthreads\\(\\) at "
       ".*block_test.cu:[0-9]+\n  waiting in __syncthreads\\(\\) at .*block_test.cu:[0-9]+: threads 0\n");
   EXPECT_EXIT(launch("trap", trap, dim3(1), dim3(1), 0, nullptr, out.data()), ::testing::ExitedWithCode(85),
               "__trap\\(\\), at .*block_test.cu:[0-9]+\n  kernel trap, block \\(0,0,0\\), thread \\(0,0,0\\)");

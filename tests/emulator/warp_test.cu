@@ -204,6 +204,8 @@ __global__ void waits_for_ever(int* out) {
 }
 
 TEST(EmulatedWarpDeathTest, MisuseEndsTheProcessWithAMessage) {
+  const OptionsGuard guard;
+  options().order = Order::forward;
   const DeviceArray<int> out(32);
   EXPECT_EXIT(launch("mixed", different_collectives, dim3(1), dim3(32), 0, nullptr, out.data()),
               ::testing::ExitedWithCode(85),
