@@ -4,10 +4,10 @@
 
 #include <cmath>
 
-#include "kernels/threads.h"
 #include "testing/compare.h"
 #include "testing/step_states.h"
 #include "testing/sweep.h"
+#include "testing/thread_counts.h"
 
 namespace accrue::kernels {
 namespace {
@@ -81,7 +81,7 @@ TEST(AdamW, MatchesF64ReferenceOverTheSweepWithEveryComputeCopy) {
       for (const std::int64_t cols : sweep_cols)
         for (const int copy : {-1, 0, 1, 2}) {
           const Shape shape{rows, cols};
-          SCOPED_TRACE(fmt::format("{} copy {}", shape, copy));
+          SCOPED_TRACE(fmt::format("{} copy {} on {}", shape, copy, device.to_string()));
           const Buffers b = random_buffers(shape, seed += 7, device);
           const Tensor compute =
               copy < 0 ? Tensor() : Tensor::empty(shape, float_dtypes[static_cast<std::size_t>(copy)], device);
@@ -98,65 +98,96 @@ TEST(AdamW, MatchesF64ReferenceOverTheSweepWithEveryComputeCopy) {
 }
 
 TEST(AdamW, WithoutApplyNotOneBitChanges) {
-  const Shape shape{1000};
-  const Buffers b = random_buffers(shape, 1);
-  std::vector<float> poisoned = b.gradient.to_vector<float>();
-  poisoned[3] = std::nanf("");
-  b.gradient.copy_from_host(std::span<const float>(poisoned));
-  const Tensor compute = random_tensor(shape, 9, DType::bf16);
-  const auto snapshot = [&] {
-    return std::tuple(b.master.to_vector<float>(), b.m.to_vector<float>(), b.v.to_vector<float>(),
-                      compute.to_vector<bf16>());
-  };
-  const auto before = snapshot();
-  StepState skipped = applied;
-  skipped.apply = 0;
-  skipped.factor = 0;
-  skipped.found_inf = 1;
-  const Tensor state = step_state_of(skipped);
-  adamw(operation(b, state, compute));
-  EXPECT_EQ(snapshot(), before);
-  EXPECT_EQ(read_step_state(state).update, applied.update);
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const Shape shape{1000};
+    const Buffers b = random_buffers(shape, 1, device);
+    std::vector<float> poisoned = b.gradient.to_vector<float>();
+    poisoned[3] = std::nanf("");
+    b.gradient.copy_from_host(std::span<const float>(poisoned));
+    const Tensor compute = random_tensor(shape, 9, DType::bf16, device);
+    const auto snapshot = [&] {
+      return std::tuple(b.master.to_vector<float>(), b.m.to_vector<float>(), b.v.to_vector<float>(),
+                        compute.to_vector<bf16>());
+    };
+    const auto before = snapshot();
+    StepState skipped = applied;
+    skipped.apply = 0;
+    skipped.factor = 0;
+    skipped.found_inf = 1;
+    const Tensor state = step_state_of(skipped, device);
+    adamw(operation(b, state, compute));
+    EXPECT_EQ(snapshot(), before);
+    EXPECT_EQ(read_step_state(state).update, applied.update);
+  }
 }
 
 TEST(AdamW, FirstStepMovesByTheLearningRate) {
-  // At t = 1 both corrected moments are g and g^2: the step is lr * sign(g), whatever g.
-  const Tensor master = Tensor::zeros({3}), m = Tensor::zeros({3}), v = Tensor::zeros({3});
-  const Tensor gradient = tensor_of({1e-3f, -5, 1e4f}, {3});
-  adamw({.master = master,
-         .m = m,
-         .v = v,
-         .gradient = gradient,
-         .state = step_state_of({.apply = 1, .factor = 1, .learning_rate = 0.5f}),
-         .eps = 0});
-  EXPECT_TRUE(within(master, {-0.5, 0.5, -0.5}, Bound{.relative = 12 * unit_roundoff(DType::f32)}));
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    // At t = 1 both corrected moments are g and g^2: the step is lr * sign(g), whatever g.
+    const Tensor zero = Tensor::zeros({3}, DType::f32, device), master = zero.clone(), m = zero.clone(),
+                 v = zero.clone();
+    const Tensor gradient = tensor_of({1e-3f, -5, 1e4f}, {3}, DType::f32, device);
+    adamw({.master = master,
+           .m = m,
+           .v = v,
+           .gradient = gradient,
+           .state = step_state_of({.apply = 1, .factor = 1, .learning_rate = 0.5f}, device),
+           .eps = 0});
+    EXPECT_TRUE(within(master, {-0.5, 0.5, -0.5}, Bound{.relative = 12 * unit_roundoff(DType::f32)}));
+  }
 }
 
 TEST(AdamW, DecayIsDecoupledFromTheGradient) {
-  const Tensor master = tensor_of({4}, {1}), m = Tensor::zeros({1}), v = Tensor::zeros({1}),
-               gradient = Tensor::zeros({1});
-  adamw({.master = master,
-         .m = m,
-         .v = v,
-         .gradient = gradient,
-         .state = step_state_of({.apply = 1, .factor = 1, .learning_rate = 0.5f}),
-         .weight_decay = 0.5});
-  EXPECT_EQ(master.item<float>(), 3);
-  EXPECT_EQ(m.item<float>(), 0);
-  EXPECT_EQ(v.item<float>(), 0);
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const Tensor master = tensor_of({4}, {1}, DType::f32, device), gradient = Tensor::zeros({1}, DType::f32, device),
+                 m = gradient.clone(), v = gradient.clone();
+    adamw({.master = master,
+           .m = m,
+           .v = v,
+           .gradient = gradient,
+           .state = step_state_of({.apply = 1, .factor = 1, .learning_rate = 0.5f}, device),
+           .weight_decay = 0.5});
+    EXPECT_EQ(master.item<float>(), 3);
+    EXPECT_EQ(m.item<float>(), 0);
+    EXPECT_EQ(v.item<float>(), 0);
+  }
+}
+
+// A slice need not begin where a 16-byte access may, nor end where one would.
+TEST(AdamW, UpdatesASliceAsItWouldAlone) {
+  for (const Device device : devices())
+    for (const std::int64_t first : {0, 1, 4}) {
+      SCOPED_TRACE(fmt::format("from {} on {}", first, device.to_string()));
+      const Buffers whole = random_buffers({100}, 1, device);
+      const Tensor compute = Tensor::zeros({100}, DType::f16, device), state = step_state_of(applied, device);
+      const auto slice = [&](const Tensor& tensor) { return tensor.view({90}, first); };
+      const Buffers part{slice(whole.master), slice(whole.m), slice(whole.v), slice(whole.gradient)};
+      const Buffers alone{part.master.clone(), part.m.clone(), part.v.clone(), part.gradient.clone()};
+      const Tensor before = whole.master.clone(), alone_compute = Tensor::zeros({90}, DType::f16, device);
+      adamw(operation(part, state, slice(compute)));
+      adamw(operation(alone, state, alone_compute));
+      for (const auto& [actual, expected] : {std::pair{part.master, alone.master},
+                                             {part.m, alone.m},
+                                             {part.v, alone.v},
+                                             {slice(compute), alone_compute}})
+        EXPECT_EQ(to_doubles(actual), to_doubles(expected));
+      const std::int64_t after = first + 90;
+      EXPECT_EQ(to_doubles(whole.master.view({first})), to_doubles(before.view({first})));
+      EXPECT_EQ(to_doubles(whole.master.view({100 - after}, after)), to_doubles(before.view({100 - after}, after)));
+    }
 }
 
 TEST(AdamW, BitsAreTheSameForAnyNumberOfThreads) {
-  const int before = thread_count();
-  std::vector<float> first;
-  for (const int threads : {1, 2, 3}) {
-    set_thread_count(threads);
-    const Buffers b = random_buffers({50021}, 5);
-    adamw(operation(b, step_state_of(applied)));
-    if (threads == 1) first = b.master.to_vector<float>();
-    EXPECT_EQ(b.master.to_vector<float>(), first);
-  }
-  set_thread_count(before);
+  for (const Device device : devices())
+    expect_same_bits_for_any_thread_count([&] {
+      const Buffers b = random_buffers({50021}, 5, device);
+      const Tensor compute = Tensor::empty({50021}, DType::bf16, device);
+      adamw(operation(b, step_state_of(applied, device), compute));
+      return std::vector{b.master, b.m, b.v, compute};
+    });
 }
 
 TEST(AdamW, RefusesWrongOperandsByName) {

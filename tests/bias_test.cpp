@@ -4,6 +4,7 @@
 #include <rapidcheck.h>
 
 #include <cmath>
+#include <string>
 
 #include "tests/testing/compare.h"
 #include "tests/testing/gradcheck.h"
@@ -20,23 +21,41 @@ using testing::to_doubles;
 constexpr double u = 0x1p-24;
 const float nan = std::numeric_limits<float>::quiet_NaN();
 
-void expect_forward(Device device, std::int64_t rows, std::int64_t cols, std::uint64_t seed = 1) {
-  SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
-  const Tensor x = random_tensor({rows, cols}, seed, DType::f32, device);
-  const Tensor bias = random_tensor({cols}, seed + 1, DType::f32, device);
+// Where the operands are, and what they are in.
+struct Place {
+  Device device;
+  DType dtype;
+
+  std::string to_string() const { return fmt::format("{} on {}", name_of(dtype), device.to_string()); }
+};
+
+std::vector<Place> places() {
+  std::vector<Place> all;
+  for (const Device device : testing::devices())
+    for (const DType dtype : testing::activation_dtypes(device)) all.push_back({device, dtype});
+  return all;
+}
+
+void expect_forward(const Place& place, std::int64_t rows, std::int64_t cols, std::uint64_t seed = 1) {
+  SCOPED_TRACE(fmt::format("{} x {} {}", rows, cols, place.to_string()));
+  const Tensor x = random_tensor({rows, cols}, seed, place.dtype, place.device);
+  const Tensor bias = random_tensor({cols}, seed + 1, place.dtype, place.device);
   std::vector<double> expected = to_doubles(x);
   const std::vector<double> b = to_doubles(bias);
   for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += b[i % b.size()];
+  std::vector<double> bounds;
+  for (const double value : expected) bounds.push_back(u * std::abs(value));  // one rounding
+  bounds = testing::rounded_once(bounds, expected, place.dtype);
   const Tensor y = empty_like(x);
   bias_forward({.y = y, .x = x, .bias = bias});
-  EXPECT_TRUE(testing::within(y, expected, testing::Bound{.relative = u}));  // one rounding
+  EXPECT_TRUE(testing::within(y, expected, bounds));
   bias_forward({.y = x, .x = x, .bias = bias});
-  EXPECT_TRUE(testing::within(x, expected, testing::Bound{.relative = u})) << "in place";
+  EXPECT_TRUE(testing::within(x, expected, bounds)) << "in place";
 }
 
-void expect_backward(Device device, std::int64_t rows, std::int64_t cols, std::uint64_t seed = 1) {
-  SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
-  const Tensor dy = random_tensor({rows, cols}, seed, DType::f32, device, 0.5f);
+void expect_backward(const Place& place, std::int64_t rows, std::int64_t cols, std::uint64_t seed = 1) {
+  SCOPED_TRACE(fmt::format("{} x {} {}", rows, cols, place.to_string()));
+  const Tensor dy = random_tensor({rows, cols}, seed, place.dtype, place.device, 0.5f);
   const std::vector<double> d = to_doubles(dy);
   std::vector<double> expected(static_cast<std::size_t>(cols)), bounds(expected.size());
   for (std::size_t i = 0; i < d.size(); ++i) {
@@ -45,33 +64,63 @@ void expect_backward(Device device, std::int64_t rows, std::int64_t cols, std::u
     bounds[i % expected.size()] += static_cast<double>(rows) * u * std::abs(d[i]);
   }
   const Tensor dbias =
-      testing::tensor_of(std::vector<float>(static_cast<std::size_t>(cols), nan), {cols}, DType::f32, device);
+      testing::tensor_of(std::vector<float>(static_cast<std::size_t>(cols), nan), {cols}, DType::f32, place.device);
   bias_backward({.dbias = {dbias, Write::overwrite}, .dy = dy});
   EXPECT_TRUE(testing::within(dbias, expected, bounds));
 }
 
 TEST(Bias, ForwardAddsTheBiasToEveryRow) {
-  for (const Device device : testing::devices())
+  for (const Place& place : places())
     for (const std::int64_t rows : testing::sweep_rows)
-      for (const std::int64_t cols : testing::sweep_cols) expect_forward(device, rows, cols);
+      for (const std::int64_t cols : testing::sweep_cols) expect_forward(place, rows, cols);
 }
 
 TEST(Bias, BackwardSumsOverTheRows) {
-  for (const Device device : testing::devices())
-    for (const std::int64_t rows : {0, 1, 7, 1000})
-      for (const std::int64_t cols : testing::sweep_cols) expect_backward(device, rows, cols);
+  for (const Place& place : places()) {
+    for (const std::int64_t rows : testing::sweep_rows)
+      for (const std::int64_t cols : testing::sweep_cols) expect_backward(place, rows, cols);
+    // Around the rows that are summed privately, and so many that each part has more of them.
+    for (const std::int64_t rows : {64, 65, 1000})
+      for (const std::int64_t cols : {1, 33, 264}) expect_backward(place, rows, cols);
+  }
+  for (const Device device : testing::devices()) expect_backward({device, DType::f32}, 20000, 3);
+  expect_backward({Device::cpu(), DType::f32}, 1000, 4097);
 }
 
 TEST(Bias, MatchesTheDefinitionForRandomShapes) {
   for (const Device device : testing::devices())
     EXPECT_TRUE(rc::check("bias", [device] {
+      const Place place{device, *rc::gen::elementOf(testing::activation_dtypes(device))};
       const auto rows = *rc::gen::inRange<std::int64_t>(0, 300);
       const auto cols = *rc::gen::inRange<std::int64_t>(1, 300);
       const auto seed = *rc::gen::inRange<std::uint64_t>(0, 1000);
-      expect_forward(device, rows, cols, seed);
-      expect_backward(device, rows, cols, seed);
+      expect_forward(place, rows, cols, seed);
+      expect_backward(place, rows, cols, seed);
       RC_ASSERT(!::testing::Test::HasFailure());
     }));
+}
+
+// A view need not begin where a 16-byte access may.
+TEST(Bias, TakesViewsThatBeginAtAnyElement) {
+  for (const Place& place : places()) {
+    SCOPED_TRACE(place.to_string());
+    const Tensor buffer = random_tensor({1000}, 1, place.dtype, place.device);
+    const Tensor x = buffer.view({70, 8}, 1), bias = buffer.view({8}, 601);
+    const Tensor y = empty_like(x), out = Tensor::zeros({565}, place.dtype, place.device);
+    bias_forward({.y = y, .x = x.clone(), .bias = bias.clone()});
+    bias_forward({.y = out.view({70, 8}, 3), .x = x, .bias = bias});
+    EXPECT_EQ(to_doubles(out.view({70, 8}, 3)), to_doubles(y));
+    EXPECT_EQ(to_doubles(out.view({3})), (std::vector<double>{0, 0, 0}));
+    EXPECT_EQ(to_doubles(out.view({2}, 563)), (std::vector<double>{0, 0}));
+
+    const Tensor sums = Tensor::zeros({8}, DType::f32, place.device),
+                 shifted = Tensor::zeros({11}, DType::f32, place.device);
+    bias_backward({.dbias = {sums, Write::overwrite}, .dy = x.clone()});
+    bias_backward({.dbias = {shifted.view({8}, 1), Write::overwrite}, .dy = x});
+    EXPECT_EQ(to_doubles(shifted.view({8}, 1)), to_doubles(sums));
+    EXPECT_EQ(to_doubles(shifted.view({1})), (std::vector<double>{0}));
+    EXPECT_EQ(to_doubles(shifted.view({2}, 9)), (std::vector<double>{0, 0}));
+  }
 }
 
 TEST(Bias, BackwardMatchesFiniteDifferences) {
@@ -93,8 +142,8 @@ TEST(Bias, BackwardMatchesFiniteDifferences) {
 }
 
 TEST(Bias, BackwardTwiceIsExactlyTwice) {
-  for (const Device device : testing::devices()) {
-    const Tensor dy = random_tensor({517, 65}, 1, DType::f32, device);
+  for (const auto& [device, dtype] : places()) {
+    const Tensor dy = random_tensor({517, 65}, 1, dtype, device);
     const Tensor once = Tensor::zeros({65}, DType::f32, device), twice = Tensor::zeros({65}, DType::f32, device);
     bias_backward({.dbias = {once, Write::overwrite}, .dy = dy});
     bias_backward({.dbias = {twice, Write::overwrite}, .dy = dy});
@@ -106,8 +155,8 @@ TEST(Bias, BackwardTwiceIsExactlyTwice) {
 }
 
 TEST(Bias, NoRowsGiveAZeroGradientAndLeaveAnAccumulatedOne) {
-  for (const Device device : testing::devices()) {
-    const Tensor dy = Tensor::zeros({0, 3}, DType::f32, device);
+  for (const auto& [device, dtype] : places()) {
+    const Tensor dy = Tensor::zeros({0, 3}, dtype, device);
     const Tensor fresh = testing::tensor_of({nan, nan, nan}, {3}, DType::f32, device),
                  kept = testing::tensor_of({1, 2, 3}, {3}, DType::f32, device);
     bias_backward({.dbias = {fresh, Write::overwrite}, .dy = dy});

@@ -96,6 +96,7 @@ TEST(Cast, RoundsToNearestEvenAtEveryBoundary) {
         expect_rounded(tensor_of(values, {static_cast<std::int64_t>(values.size())}, DType::f32, device), to);
 }
 
+// Of NaN too, which a GPU converts to one of its own: the tests of other devices look at the values.
 TEST(Cast, GivesTheBitsOfTheScalarConversion) {
   std::vector<float> values = rounding_boundaries<f16>();
   for (const std::uint32_t bits : {0x7f800001u, 0x7fbfffffu, 0x7fc00000u, 0xff800001u, 0xffffffffu, 0x7f802000u})
@@ -129,18 +130,39 @@ TEST(Cast, MakesASignallingNanQuietWhereverItLies) {
 }
 
 TEST(Cast, ConvertsEverySizeOfTheSweep) {
-  for (const std::int64_t rows : testing::sweep_rows)
-    for (const std::int64_t cols : testing::sweep_cols)
-      for (const DType from : testing::float_dtypes)
-        for (const DType to : testing::float_dtypes) {
-          SCOPED_TRACE(fmt::format("{} x {}", rows, cols));
-          expect_rounded(testing::random_tensor({rows, cols}, 1, from), to);
-        }
+  for (const Device device : testing::devices())
+    for (const std::int64_t rows : testing::sweep_rows)
+      for (const std::int64_t cols : testing::sweep_cols)
+        for (const DType from : testing::float_dtypes)
+          for (const DType to : testing::float_dtypes) {
+            SCOPED_TRACE(fmt::format("{} x {} on {}", rows, cols, device.to_string()));
+            expect_rounded(testing::random_tensor({rows, cols}, 1, from, device), to);
+          }
+}
+
+// A view need not begin where a 16-byte access may.
+TEST(Cast, TakesViewsThatBeginAtAnyElement) {
+  for (const Device device : testing::devices())
+    for (const DType from : testing::float_dtypes)
+      for (const DType to : testing::float_dtypes) {
+        SCOPED_TRACE(device.to_string());
+        const Tensor buffer = testing::random_tensor({100}, 1, from, device), out = Tensor::zeros({102}, to, device);
+        const Tensor x = buffer.view({97}, 1);
+        cast({.out = out.view({97}, 3), .x = x});
+        EXPECT_EQ(testing::to_doubles(out.view({97}, 3)), testing::to_doubles(converted(x, to)));
+        EXPECT_EQ(testing::to_doubles(out.view({3})), (std::vector<double>{0, 0, 0}));
+        EXPECT_EQ(testing::to_doubles(out.view({2}, 100)), (std::vector<double>{0, 0}));
+      }
 }
 
 TEST(Cast, ToTheSameDtypeKeepsEveryBit) {
-  const Tensor x = Tensor::from<f16>(all_halves<f16>(), {65536});
-  EXPECT_EQ(converted(x, DType::f16).to_vector<f16>(), x.to_vector<f16>());
+  for (const Device device : testing::devices()) {
+    SCOPED_TRACE(device.to_string());
+    const Tensor x = Tensor::from<f16>(all_halves<f16>(), {65536}, device);
+    EXPECT_EQ(converted(x, DType::f16).to_vector<f16>(), x.to_vector<f16>());
+    cast({.out = x, .x = x});
+    EXPECT_EQ(x.to_vector<f16>(), all_halves<f16>()) << "in place";
+  }
 }
 
 TEST(Cast, HasTheSameBitsForAnyNumberOfThreads) {

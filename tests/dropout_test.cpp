@@ -40,24 +40,56 @@ std::vector<double> reference(const Tensor& x, float p, const RandomKey& k) {
 
 Tensor apply(const Tensor& x, float p, const RandomKey& k = key) {
   const Tensor out =
-      tensor_of(std::vector<float>(static_cast<std::size_t>(x.numel()), nan), x.shape(), DType::f32, x.device());
+      tensor_of(std::vector<float>(static_cast<std::size_t>(x.numel()), nan), x.shape(), x.dtype(), x.device());
   dropout({.out = {out, Write::overwrite}, .x = x, .p = p, .key = k, .site = site});
   return out;
 }
 
-// 1 - p, its reciprocal and the product round once each.
-constexpr testing::Bound three_roundings{.relative = 3.01 * u};
+// 1 - p, its reciprocal and the product round once each, before the result is rounded to its dtype.
+std::vector<double> bounds_of(const std::vector<double>& expected, DType dtype) {
+  std::vector<double> bounds;
+  for (const double value : expected) bounds.push_back(3.01 * u * std::abs(value));
+  return testing::rounded_once(bounds, expected, dtype);
+}
+
+::testing::AssertionResult matches_the_definition(const Tensor& x, float p, const RandomKey& k) {
+  const std::vector<double> expected = reference(x, p, k);
+  return testing::within(apply(x, p, k), expected, bounds_of(expected, x.dtype()));
+}
 
 TEST(Dropout, MatchesTheScalarDefinition) {
-  for (const Device device : testing::devices()) {
-    for (const std::int64_t rows : testing::sweep_rows)
-      for (const std::int64_t cols : testing::sweep_cols)
-        for (const float p : {0.0f, 0.1f, 0.5f, 0.999f}) {
-          SCOPED_TRACE(fmt::format("{} x {}, p = {}", rows, cols, p));
-          const Tensor x = random_tensor({rows, cols}, 1, DType::f32, device);
-          EXPECT_TRUE(testing::within(apply(x, p), reference(x, p, key), three_roundings));
-        }
-  }
+  for (const Device device : testing::devices())
+    for (const DType dtype : testing::activation_dtypes(device))
+      for (const std::int64_t rows : testing::sweep_rows)
+        for (const std::int64_t cols : testing::sweep_cols)
+          for (const float p : {0.0f, 0.1f, 0.5f, 0.999f}) {
+            SCOPED_TRACE(fmt::format("{} x {} {} on {}, p = {}", rows, cols, name_of(dtype), device.to_string(), p));
+            EXPECT_TRUE(matches_the_definition(random_tensor({rows, cols}, 1, dtype, device), p, key));
+          }
+}
+
+// A view need not begin where a 16-byte access may.
+TEST(Dropout, TakesViewsThatBeginAtAnyElement) {
+  for (const Device device : testing::devices())
+    for (const DType dtype : testing::activation_dtypes(device)) {
+      SCOPED_TRACE(fmt::format("{} on {}", name_of(dtype), device.to_string()));
+      const Tensor buffer = random_tensor({300}, 1, dtype, device), out = Tensor::zeros({205}, dtype, device);
+      const Tensor x = buffer.view({5, 40}, 1);
+      dropout({.out = {out.view({5, 40}, 3), Write::overwrite}, .x = x, .p = 0.3f, .key = key, .site = site});
+      EXPECT_EQ(to_doubles(out.view({5, 40}, 3)), to_doubles(apply(x.clone(), 0.3f)));
+      EXPECT_EQ(to_doubles(out.view({3})), (std::vector<double>{0, 0, 0}));
+      EXPECT_EQ(to_doubles(out.view({2}, 203)), (std::vector<double>{0, 0}));
+    }
+}
+
+// The mask is the same, and so is every rounding: recomputation, or a resumed run, may move to another device.
+TEST(Dropout, EveryDeviceGivesTheBitsOfTheCpu) {
+  for (const Device device : testing::devices())
+    for (const Shape& shape : {Shape{3, 1000}, Shape{700, 5}, Shape{2, 3, 67}}) {
+      SCOPED_TRACE(fmt::format("{} on {}", shape, device.to_string()));
+      EXPECT_EQ(apply(random_tensor(shape, 1, DType::f32, device), 0.1f).to_vector<float>(),
+                apply(random_tensor(shape, 1), 0.1f).to_vector<float>());
+    }
 }
 
 TEST(Dropout, MatchesTheScalarDefinitionForRandomShapes) {
@@ -70,8 +102,9 @@ TEST(Dropout, MatchesTheScalarDefinitionForRandomShapes) {
       const RandomKey k{.seed = *rc::gen::arbitrary<std::uint64_t>(),
                         .window = *rc::gen::arbitrary<std::uint32_t>(),
                         .first_sample = *rc::gen::arbitrary<std::uint32_t>()};
-      const Tensor x = random_tensor({samples, rows, cols}, 1, DType::f32, device);
-      RC_ASSERT(bool(testing::within(apply(x, p, k), reference(x, p, k), three_roundings)));
+      const DType dtype = *rc::gen::elementOf(testing::activation_dtypes(device));
+      const Tensor x = random_tensor({samples, rows, cols}, 1, dtype, device);
+      RC_ASSERT(bool(matches_the_definition(x, p, k)));
     });
     EXPECT_TRUE(ok);
   }
@@ -163,18 +196,35 @@ TEST(Dropout, AccumulatesOnceAndWorksInPlace) {
   }
 }
 
+TEST(Dropout, AccumulatesOntoWhatIsThere) {
+  for (const Device device : testing::devices())
+    for (const DType dtype : testing::activation_dtypes(device)) {
+      SCOPED_TRACE(fmt::format("{} on {}", name_of(dtype), device.to_string()));
+      const Tensor x = random_tensor({3, 101}, 1, dtype, device), out = random_tensor({3, 101}, 2, dtype, device);
+      std::vector<double> expected = to_doubles(out), bounds;
+      const std::vector<double> added = reference(x, 0.4f, key);
+      for (std::size_t i = 0; i < added.size(); ++i) {
+        expected[i] += added[i];
+        bounds.push_back(3.01 * u * std::abs(added[i]) + 1.01 * u * std::abs(expected[i]));
+      }
+      dropout({.out = {out, Write::accumulate}, .x = x, .p = 0.4f, .key = key, .site = site});
+      EXPECT_TRUE(testing::within(out, expected, testing::rounded_once(bounds, expected, dtype)));
+    }
+}
+
 TEST(Dropout, ADroppedElementIsZeroEvenOfNan) {
-  for (const Device device : testing::devices()) {
-    const Tensor x = tensor_of(std::vector<float>(100, nan), {1, 100}, DType::f32, device);
-    const std::vector<float> y = apply(x, 0.5f).to_vector<float>();
-    for (std::int64_t i = 0; i < 100; ++i) {
-      if (kept(key, 0.5f, 0, i)) {
-        EXPECT_TRUE(std::isnan(y[static_cast<std::size_t>(i)]));
-      } else {
-        EXPECT_EQ(y[static_cast<std::size_t>(i)], 0);
+  for (const Device device : testing::devices())
+    for (const DType dtype : testing::activation_dtypes(device)) {
+      const Tensor x = tensor_of(std::vector<float>(100, nan), {1, 100}, dtype, device);
+      const std::vector<double> y = to_doubles(apply(x, 0.5f));
+      for (std::int64_t i = 0; i < 100; ++i) {
+        if (kept(key, 0.5f, 0, i)) {
+          EXPECT_TRUE(std::isnan(y[static_cast<std::size_t>(i)]));
+        } else {
+          EXPECT_EQ(y[static_cast<std::size_t>(i)], 0);
+        }
       }
     }
-  }
 }
 
 TEST(Dropout, HasTheSameBitsForAnyNumberOfThreads) {

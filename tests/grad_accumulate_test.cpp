@@ -22,7 +22,7 @@ TEST(GradAccumulate, MatchesF64ReferenceOverTheSweep) {
       for (const std::int64_t rows : sweep_rows)
         for (const std::int64_t cols : sweep_cols)
           for (const Write write : {Write::overwrite, Write::accumulate}) {
-            SCOPED_TRACE(fmt::format("{} [{}, {}]", name_of(dtype), rows, cols));
+            SCOPED_TRACE(fmt::format("{} [{}, {}] on {}", name_of(dtype), rows, cols, device.to_string()));
             const Shape shape{rows, cols};
             const Tensor incoming = random_tensor(shape, ++seed, dtype, device);
             const bool add = write == Write::accumulate;
@@ -44,34 +44,58 @@ TEST(GradAccumulate, MatchesF64ReferenceOverTheSweep) {
 }
 
 TEST(GradAccumulate, WideningWithScaleOneIsExact) {
-  for (const DType dtype : float_dtypes) {
-    const Tensor incoming = random_tensor({7, 33}, 3, dtype), acc = Tensor::empty({7, 33});
-    grad_accumulate({.acc = {acc, Write::overwrite}, .incoming = incoming});
-    EXPECT_TRUE(within(acc, to_doubles(incoming), Bound{}));
-  }
+  for (const Device device : devices())
+    for (const DType dtype : float_dtypes) {
+      const Tensor incoming = random_tensor({7, 33}, 3, dtype, device),
+                   acc = Tensor::empty({7, 33}, DType::f32, device);
+      grad_accumulate({.acc = {acc, Write::overwrite}, .incoming = incoming});
+      EXPECT_TRUE(within(acc, to_doubles(incoming), Bound{}));
+    }
+}
+
+// A view need not begin where a 16-byte access may.
+TEST(GradAccumulate, TakesViewsThatBeginAtAnyElement) {
+  for (const Device device : devices())
+    for (const DType dtype : float_dtypes) {
+      SCOPED_TRACE(fmt::format("{} on {}", name_of(dtype), device.to_string()));
+      const Tensor buffer = random_tensor({100}, 1, dtype, device), acc = Tensor::zeros({102}, DType::f32, device);
+      const Tensor incoming = buffer.view({97}, 1);
+      for (int i = 0; i < 2; ++i)
+        grad_accumulate({.acc = {acc.view({97}, 3), Write::accumulate}, .incoming = incoming, .scale = 0.5f});
+      EXPECT_TRUE(within(acc.view({97}, 3), to_doubles(incoming), Bound{}));
+      EXPECT_EQ(to_doubles(acc.view({3})), (std::vector<double>{0, 0, 0}));
+      EXPECT_EQ(to_doubles(acc.view({2}, 100)), (std::vector<double>{0, 0}));
+    }
 }
 
 TEST(GradAccumulate, AccumulatingTwiceAddsExactlyTwice) {
-  const Tensor incoming = random_tensor({33}, 1), acc = Tensor::zeros({33});
-  for (int i = 0; i < 2; ++i) grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = incoming});
-  std::vector<double> expected = to_doubles(incoming);
-  for (double& value : expected) value *= 2;
-  EXPECT_TRUE(within(acc, expected, Bound{}));
+  for (const Device device : devices()) {
+    const Tensor incoming = random_tensor({33}, 1, DType::f32, device), acc = Tensor::zeros({33}, DType::f32, device);
+    for (int i = 0; i < 2; ++i) grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = incoming});
+    std::vector<double> expected = to_doubles(incoming);
+    for (double& value : expected) value *= 2;
+    EXPECT_TRUE(within(acc, expected, Bound{}));
+  }
 }
 
 TEST(GradAccumulate, TakesItsOwnAccumulator) {
-  const Tensor acc = random_tensor({100}, 1);
-  std::vector<double> expected = to_doubles(acc);
-  for (double& value : expected) value *= 3;
-  grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = acc, .scale = 2});
-  EXPECT_TRUE(within(acc, expected, Bound{.relative = 2 * unit_roundoff(DType::f32)}));
+  for (const Device device : devices()) {
+    const Tensor acc = random_tensor({100}, 1, DType::f32, device);
+    std::vector<double> expected = to_doubles(acc);
+    for (double& value : expected) value *= 3;
+    grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = acc, .scale = 2});
+    EXPECT_TRUE(within(acc, expected, Bound{.relative = 2 * unit_roundoff(DType::f32)}));
+  }
 }
 
 TEST(GradAccumulate, InfinitiesThatCancelBecomeNan) {
   const float inf = std::numeric_limits<float>::infinity();
-  const Tensor acc = tensor_of({inf, 1}, {2}), incoming = tensor_of({-inf, 2}, {2});
-  grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = incoming});
-  EXPECT_TRUE(within(acc, {std::nan(""), 3}, Bound{}));
+  for (const Device device : devices()) {
+    const Tensor acc = tensor_of({inf, 1}, {2}, DType::f32, device),
+                 incoming = tensor_of({-inf, 2}, {2}, DType::f32, device);
+    grad_accumulate({.acc = {acc, Write::accumulate}, .incoming = incoming});
+    EXPECT_TRUE(within(acc, {std::nan(""), 3}, Bound{}));
+  }
 }
 
 TEST(GradAccumulate, BitsAreTheSameForAnyNumberOfThreads) {

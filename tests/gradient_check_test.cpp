@@ -27,6 +27,7 @@ TEST(GradientCheck, SumsSquaresInF64OverTheSweep) {
   for (const Device device : devices())
     for (const std::int64_t rows : sweep_rows)
       for (const std::int64_t cols : sweep_cols) {
+        SCOPED_TRACE(fmt::format("{} x {} on {}", rows, cols, device.to_string()));
         const Tensor gradient = random_tensor({rows, cols}, ++seed, DType::f32, device, 0.1f, 3);
         long double expected = 0;
         for (const double value : to_doubles(gradient)) expected += static_cast<long double>(value) * value;
@@ -39,58 +40,75 @@ TEST(GradientCheck, SumsSquaresInF64OverTheSweep) {
 }
 
 TEST(GradientCheck, FindsANonFiniteElementAnywhere) {
-  for (const float bad :
-       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), std::nanf("")})
-    for (const std::int64_t n : {1, 15, 16, 33, 70000, 200001})
-      for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) {
-        std::vector<float> values(static_cast<std::size_t>(n), 0.5f);
-        values[static_cast<std::size_t>(at)] = bad;
-        const StepState state = checked(tensor_of(values, {n}));
-        EXPECT_EQ(state.found_inf, 1) << bad << " at " << at << " of " << n;
-        EXPECT_FALSE(std::isfinite(state.squared_norm));
-      }
+  for (const Device device : devices())
+    for (const float bad :
+         {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), std::nanf("")})
+      for (const std::int64_t n : {1, 15, 16, 33, 70000, 200001})
+        for (const std::int64_t at : {std::int64_t{0}, n / 2, n - 1}) {
+          std::vector<float> values(static_cast<std::size_t>(n), 0.5f);
+          values[static_cast<std::size_t>(at)] = bad;
+          const StepState state = checked(tensor_of(values, {n}, DType::f32, device));
+          EXPECT_EQ(state.found_inf, 1) << bad << " at " << at << " of " << n << " on " << device.to_string();
+          EXPECT_FALSE(std::isfinite(state.squared_norm));
+        }
 }
 
 TEST(GradientCheck, FoundInfStaysUntilTheWindowIsCleared) {
-  const StepState state = checked(random_tensor({33}, 1), {.found_inf = 1});
-  EXPECT_EQ(state.found_inf, 1);
-  EXPECT_TRUE(std::isfinite(state.squared_norm));
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const StepState state = checked(random_tensor({33}, 1, DType::f32, device), {.found_inf = 1});
+    EXPECT_EQ(state.found_inf, 1);
+    EXPECT_TRUE(std::isfinite(state.squared_norm));
+  }
 }
 
 TEST(GradientCheck, SquaresBeyondF32AreNotAnOverflow) {
-  const float huge = std::numeric_limits<float>::max();
-  const StepState state = checked(tensor_of(std::vector<float>(100000, huge), {100000}));
-  EXPECT_EQ(state.found_inf, 0);
-  const double expected = 1e5 * static_cast<double>(huge) * static_cast<double>(huge);
-  EXPECT_NEAR(state.squared_norm, expected, 1e5 * 0x1p-53 * expected);
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const float huge = std::numeric_limits<float>::max();
+    const StepState state = checked(tensor_of(std::vector<float>(100000, huge), {100000}, DType::f32, device));
+    EXPECT_EQ(state.found_inf, 0);
+    const double expected = 1e5 * static_cast<double>(huge) * static_cast<double>(huge);
+    EXPECT_NEAR(state.squared_norm, expected, 1e5 * 0x1p-53 * expected);
+  }
 }
 
 TEST(GradientCheck, TinySquaresAreNotLost) {
-  const float tiny = std::numeric_limits<float>::denorm_min();
-  EXPECT_EQ(checked(tensor_of({tiny, tiny}, {2})).squared_norm,
-            2.0 * static_cast<double>(tiny) * static_cast<double>(tiny));
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const float tiny = std::numeric_limits<float>::denorm_min();
+    EXPECT_EQ(checked(tensor_of({tiny, tiny}, {2}, DType::f32, device)).squared_norm,
+              2.0 * static_cast<double>(tiny) * static_cast<double>(tiny));
+  }
 }
 
-TEST(GradientCheck, BitsAreTheSameForAnyNumberOfThreads) {
+TEST(GradientCheck, BitsAreTheSameForAnyNumberOfThreadsAndAnyFirstElement) {
   const int before = thread_count();
-  const Tensor gradient = random_tensor({300007}, 1);
-  std::uint64_t first = 0;
-  for (const int threads : {1, 2, 3}) {
-    set_thread_count(threads);
-    const auto bits = std::bit_cast<std::uint64_t>(checked(gradient).squared_norm);
-    if (threads == 1) first = bits;
-    EXPECT_EQ(bits, first);
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const Tensor buffer = random_tensor({300008}, 1, DType::f32, device), gradient = buffer.view({300007}, 1);
+    std::uint64_t first = 0;
+    for (const int threads : {1, 2, 3}) {
+      set_thread_count(threads);
+      const auto bits = std::bit_cast<std::uint64_t>(checked(gradient).squared_norm);
+      if (threads == 1) first = bits;
+      EXPECT_EQ(bits, first);
+    }
+    EXPECT_EQ(std::bit_cast<std::uint64_t>(checked(gradient.clone()).squared_norm), first);
   }
   set_thread_count(before);
 }
 
 TEST(GradientCheck, LeavesTheOtherFieldsAlone) {
-  const StepState state =
-      checked(random_tensor({33}, 1), {.loss_sum = 3, .target_count = 4, .loss_scale = 8, .update = 5});
-  EXPECT_EQ(state.loss_sum, 3);
-  EXPECT_EQ(state.target_count, 4);
-  EXPECT_EQ(state.loss_scale, 8);
-  EXPECT_EQ(state.update, 5);
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const StepState state = checked(random_tensor({33}, 1, DType::f32, device),
+                                    {.loss_sum = 3, .target_count = 4, .loss_scale = 8, .update = 5});
+    EXPECT_EQ(state.loss_sum, 3);
+    EXPECT_EQ(state.target_count, 4);
+    EXPECT_EQ(state.loss_scale, 8);
+    EXPECT_EQ(state.update, 5);
+  }
 }
 
 TEST(GradientCheck, RefusesWrongOperandsByName) {

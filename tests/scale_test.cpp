@@ -21,7 +21,7 @@ TEST(Scale, MatchesF64ReferenceOverTheSweepOutOfPlaceAndInPlace) {
       for (const std::int64_t rows : sweep_rows)
         for (const std::int64_t cols : sweep_cols)
           for (const bool on_device : {false, true}) {
-            SCOPED_TRACE(fmt::format("{} [{}, {}]", name_of(dtype), rows, cols));
+            SCOPED_TRACE(fmt::format("{} [{}, {}] on {}", name_of(dtype), rows, cols, device.to_string()));
             const Tensor x = random_tensor({rows, cols}, ++seed, dtype, device);
             const Tensor factor = on_device ? tensor_of({0.7f}, {1}, DType::f32, device) : Tensor();
             std::vector<double> expected = to_doubles(x);
@@ -39,13 +39,32 @@ TEST(Scale, MatchesF64ReferenceOverTheSweepOutOfPlaceAndInPlace) {
 }
 
 TEST(Scale, PowersOfTwoAreExactAndNanSurvivesZero) {
-  const Tensor x = tensor_of({1.5f, std::nanf(""), std::numeric_limits<float>::infinity(), -0.75f}, {4});
-  const Tensor out = empty_like(x);
-  scale({.out = out, .x = x, .factor_host = 0x1p16f});
-  EXPECT_TRUE(
-      within(out, {1.5 * 65536, std::nan(""), std::numeric_limits<double>::infinity(), -0.75 * 65536}, Bound{}));
-  scale({.out = out, .x = x, .factor_host = 0});
-  EXPECT_TRUE(within(out, {0, std::nan(""), std::nan(""), 0}, Bound{}));
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const Tensor x =
+        tensor_of({1.5f, std::nanf(""), std::numeric_limits<float>::infinity(), -0.75f}, {4}, DType::f32, device);
+    const Tensor out = empty_like(x);
+    scale({.out = out, .x = x, .factor_host = 0x1p16f});
+    EXPECT_TRUE(
+        within(out, {1.5 * 65536, std::nan(""), std::numeric_limits<double>::infinity(), -0.75 * 65536}, Bound{}));
+    scale({.out = out, .x = x, .factor_host = 0});
+    EXPECT_TRUE(within(out, {0, std::nan(""), std::nan(""), 0}, Bound{}));
+  }
+}
+
+// A view need not begin where a 16-byte access may.
+TEST(Scale, TakesViewsThatBeginAtAnyElement) {
+  for (const Device device : devices())
+    for (const DType dtype : float_dtypes) {
+      SCOPED_TRACE(fmt::format("{} on {}", name_of(dtype), device.to_string()));
+      const Tensor buffer = random_tensor({300}, 1, dtype, device), out = Tensor::zeros({102}, dtype, device);
+      std::vector<double> expected = to_doubles(buffer.view({97}, 1));
+      for (double& value : expected) value *= -2;
+      scale({.out = out.view({97}, 3), .x = buffer.view({97}, 1), .factor_host = -2});
+      EXPECT_TRUE(within(out.view({97}, 3), expected, Bound{}));
+      EXPECT_EQ(to_doubles(out.view({3})), (std::vector<double>{0, 0, 0}));
+      EXPECT_EQ(to_doubles(out.view({2}, 100)), (std::vector<double>{0, 0}));
+    }
 }
 
 TEST(Scale, BitsAreTheSameForAnyNumberOfThreads) {

@@ -4,10 +4,10 @@
 
 #include <cmath>
 
-#include "kernels/threads.h"
 #include "testing/compare.h"
 #include "testing/step_states.h"
 #include "testing/sweep.h"
+#include "testing/thread_counts.h"
 
 namespace accrue::kernels {
 namespace {
@@ -69,7 +69,8 @@ TEST(Sgd, MatchesF64ReferenceOverTheSweepWithEveryComputeCopy) {
         for (const std::int64_t cols : sweep_cols)
           for (const int copy : {-1, 0, 1, 2}) {
             const Shape shape{rows, cols};
-            SCOPED_TRACE(fmt::format("{} momentum {} nesterov {} copy {}", shape, form.momentum, form.nesterov, copy));
+            SCOPED_TRACE(fmt::format("{} momentum {} nesterov {} copy {} on {}", shape, form.momentum, form.nesterov,
+                                     copy, device.to_string()));
             Sgd op = random_operation(shape, form, seed += 5, device);
             if (copy >= 0) op.compute = Tensor::empty(shape, float_dtypes[static_cast<std::size_t>(copy)], device);
             const Expected e = reference_of(op, applied);
@@ -85,31 +86,55 @@ TEST(Sgd, MatchesF64ReferenceOverTheSweepWithEveryComputeCopy) {
 }
 
 TEST(Sgd, WithoutApplyNotOneBitChanges) {
-  Sgd op = random_operation({1000}, {0.9, true}, 1);
-  op.compute = random_tensor({1000}, 9, DType::f16);
-  op.gradient = tensor_of(std::vector<float>(1000, std::nanf("")), {1000});
-  StepState skipped = applied;
-  skipped.apply = 0;
-  op.state = step_state_of(skipped);
-  const auto snapshot = [&] {
-    return std::tuple(op.master.to_vector<float>(), op.buffer.to_vector<float>(), op.compute.to_vector<f16>());
-  };
-  const auto before = snapshot();
-  sgd(op);
-  EXPECT_EQ(snapshot(), before);
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    Sgd op = random_operation({1000}, {0.9, true}, 1, device);
+    op.compute = random_tensor({1000}, 9, DType::f16, device);
+    op.gradient = tensor_of(std::vector<float>(1000, std::nanf("")), {1000}, DType::f32, device);
+    StepState skipped = applied;
+    skipped.apply = 0;
+    op.state = step_state_of(skipped, device);
+    const auto snapshot = [&] {
+      return std::tuple(op.master.to_vector<float>(), op.buffer.to_vector<float>(), op.compute.to_vector<f16>());
+    };
+    const auto before = snapshot();
+    sgd(op);
+    EXPECT_EQ(snapshot(), before);
+  }
+}
+
+// A slice need not begin where a 16-byte access may, nor end where one would.
+TEST(Sgd, UpdatesASliceAsItWouldAlone) {
+  for (const Device device : devices())
+    for (const std::int64_t first : {0, 1, 4}) {
+      SCOPED_TRACE(fmt::format("from {} on {}", first, device.to_string()));
+      const Sgd whole = random_operation({100}, {0.9, true}, 1, device);
+      const Tensor compute = Tensor::zeros({100}, DType::bf16, device), before = whole.master.clone();
+      const auto slice = [&](const Tensor& tensor) { return tensor.view({90}, first); };
+      Sgd part = whole;
+      part.master = slice(whole.master), part.buffer = slice(whole.buffer), part.gradient = slice(whole.gradient);
+      part.compute = slice(compute);
+      Sgd alone = part;
+      alone.master = part.master.clone(), alone.buffer = part.buffer.clone();
+      alone.gradient = part.gradient.clone(), alone.compute = part.compute.clone();
+      sgd(part);
+      sgd(alone);
+      for (const auto& [actual, expected] :
+           {std::pair{part.master, alone.master}, {part.buffer, alone.buffer}, {part.compute, alone.compute}})
+        EXPECT_EQ(to_doubles(actual), to_doubles(expected));
+      const std::int64_t after = first + 90;
+      EXPECT_EQ(to_doubles(whole.master.view({first})), to_doubles(before.view({first})));
+      EXPECT_EQ(to_doubles(whole.master.view({100 - after}, after)), to_doubles(before.view({100 - after}, after)));
+    }
 }
 
 TEST(Sgd, BitsAreTheSameForAnyNumberOfThreads) {
-  const int before = thread_count();
-  std::vector<float> first;
-  for (const int threads : {1, 2, 3}) {
-    set_thread_count(threads);
-    const Sgd op = random_operation({50021}, {0.9, true}, 5);
-    sgd(op);
-    if (threads == 1) first = op.master.to_vector<float>();
-    EXPECT_EQ(op.master.to_vector<float>(), first);
-  }
-  set_thread_count(before);
+  for (const Device device : devices())
+    expect_same_bits_for_any_thread_count([&] {
+      const Sgd op = random_operation({50021}, {0.9, true}, 5, device);
+      sgd(op);
+      return std::vector{op.master, op.buffer};
+    });
 }
 
 TEST(Sgd, RefusesWrongOperandsByName) {
