@@ -207,22 +207,24 @@ class Query {
     const double summation = (arithmetic_.depth(n_) + tiles(n_)) * arithmetic_.sum;
     // log is within 1 ulp, its sum with the maximum is rounded; powers of two also have their factor and ln(2).
     logsumexp_bound = summation + 2 * u * std::log(sum_) + u * std::abs(logsumexp);
-    if (arithmetic_.half) logsumexp_bound += 2 * u * (std::abs(max_) + std::abs(logsumexp));
+    if (arithmetic_.half) logsumexp_bound += 2 * u * std::abs(logsumexp);
     Doubles magnitude(y.size()), probability_rounding(y.size());
     y_bound.assign(y.size(), 0);
     for (std::size_t k = 0; k < p.size(); ++k) {
       logsumexp_bound += p[k] * exponential_error_[k];
+      if (arithmetic_.half) logsumexp_bound += p[k] * 2 * u * std::abs(score_[k]);
       const double* v = head_.v(static_cast<std::int64_t>(k));
       for (std::size_t d = 0; d < y.size(); ++d) {
         magnitude[d] += p[k] * keep[k] * std::abs(v[d]);
-        if (arithmetic_.half) probability_rounding[d] += arithmetic_.rounded(p[k], 0) * keep[k] * std::abs(v[d]);
+        // The exponential, as far as it is below 2^-126, and its rounding.
+        probability_rounding[d] += (smallest + arithmetic_.rounded(p[k], 0)) * keep[k] * std::abs(v[d]);
         y_bound[d] += p[k] * exponential_error_[k] * std::abs(keep[k] * v[d] - y[d]);
       }
     }
     // Numerator and denominator are summed apart; the quotient is a reciprocal and a product.
     for (std::size_t d = 0; d < y.size(); ++d) {
       y_rounding_.push_back((summation + dropout_rounding()) * magnitude[d] + (summation + 2 * u) * std::abs(y[d]) +
-                            static_cast<double>(n_) * smallest * (1 + magnitude[d]) + probability_rounding[d]);
+                            static_cast<double>(n_) * smallest + probability_rounding[d]);
       const double before = y_bound[d] + y_rounding_[d];
       y_bound[d] = arithmetic_.rounded(y[d], before);
       y_rounding_[d] += y_bound[d] - before;
