@@ -14,6 +14,7 @@ namespace accrue::kernels {
 // arXiv:2205.14135). dropout p > 0: probability (h, q, k) is kept and divided by 1 - p when uniform(word k % 4 of
 // sample_random(key, site, sample, ((h * T + q) * Tp + k) / 4)) >= p, with Tp = T rounded up to 4 (contract 21);
 // logsumexp is of the scores without dropout.
+// A non-finite key or value reaches every query behind it, and may reach queries before it that share its tile.
 // 4*B*T^2*C FLOP / 2 for the causal half | bytes: 4*B*T*C*sizeof(T) | deterministic
 struct AttentionForward {
   Tensor y, logsumexp;
@@ -28,6 +29,7 @@ struct AttentionForward {
 // dqkv = gradient of qkv given dy; the probabilities are computed again from qkv and logsumexp. dqkv is written whole
 // (not accumulated): qkv is the output of one linear layer and nothing else reads it. 10*B*T^2*C FLOP / 2 for the
 // causal half | bytes: 9*B*T*C*sizeof(T) | deterministic. On the CPU a head is one thread's: at most B*heads threads.
+// On CUDA scores are made twice, for dq and for dk and dv: 14*B*T^2*C FLOP / 2, with 4*B*heads*T bytes of workspace.
 struct AttentionBackward {
   Tensor dqkv;
   Tensor dy;

@@ -22,7 +22,7 @@ __device__ inline float row_sum(float value) {
 
 // A block makes `chunk` features of 64 rows of y.
 template <class T, int chunk>
-__global__ void __launch_bounds__(fma_threads) attention_forward_fma(AttentionTask<T> task, int feature_chunks) {
+__global__ void __launch_bounds__(fma_threads, 2) attention_forward_fma(AttentionTask<T> task, int feature_chunks) {
   alignas(16) __shared__ float slices[fma_slices_floats];
   alignas(16) __shared__ float weights[fma_weights_floats];
   static_assert(fma_slice * chunk <= fma_slices_floats);
@@ -82,7 +82,8 @@ __global__ void __launch_bounds__(fma_threads) attention_forward_fma(AttentionTa
 
 // A block makes `chunk` features of 64 rows of dk and dv. Scores are transposed: rows are keys, columns queries.
 template <class T, int chunk>
-__global__ void __launch_bounds__(fma_threads) attention_dkeys_dvalues_fma(AttentionTask<T> task, int feature_chunks) {
+__global__ void __launch_bounds__(fma_threads, fma_blocks<chunk>)
+    attention_dkeys_dvalues_fma(AttentionTask<T> task, int feature_chunks) {
   alignas(16) __shared__ float slices[fma_slices_floats];
   alignas(16) __shared__ float weights[fma_weights_floats];
   const BlockShare share(task.tokens, task.heads, feature_chunks);
@@ -128,7 +129,8 @@ __global__ void __launch_bounds__(fma_threads) attention_dkeys_dvalues_fma(Atten
 
 // A block makes `chunk` features of 64 rows of dq.
 template <class T, int chunk>
-__global__ void __launch_bounds__(fma_threads) attention_dqueries_fma(AttentionTask<T> task, int feature_chunks) {
+__global__ void __launch_bounds__(fma_threads, fma_blocks<chunk>)
+    attention_dqueries_fma(AttentionTask<T> task, int feature_chunks) {
   alignas(16) __shared__ float slices[fma_slices_floats];
   alignas(16) __shared__ float weights[fma_weights_floats];
   const BlockShare share(task.tokens, task.heads, feature_chunks);

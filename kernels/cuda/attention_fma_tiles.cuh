@@ -28,6 +28,10 @@ struct FmaThread {
   __device__ int column(int j) const { return x + 16 * j; }
 };
 
+// Blocks that share a multiprocessor: registers for two, where the sums leave them.
+template <int chunk>
+constexpr int fma_blocks = chunk <= 64 ? 2 : 1;
+
 // A 64 x 64 tile of scores: this thread's 4 x 4.
 struct FmaScores {
   float v[4][4];
@@ -100,7 +104,7 @@ __device__ inline FmaScores row_products(const AttentionTask<T>& task, const Fma
     load_operand_slice(task, rows.rows, rows.first_row, first, rows.factor, row_slice);
     load_operand_slice(task, columns.rows, columns.first_row, first, columns.factor, column_slice);
     __syncthreads();
-#pragma unroll 2
+#pragma unroll 1  // more at once costs registers, and with them a second block on the multiprocessor
     for (int k = 0; k < fma_slice; k += 4) {
       float4 a[4], b[4];
 #pragma unroll

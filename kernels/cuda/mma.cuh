@@ -57,19 +57,23 @@ template <class T>
 __device__ inline void mma_m16n8k16(FragmentC& c, const FragmentA& a, const FragmentB& b ACCRUE_CALLER) {
 #ifdef ACCRUE_CUDA_EMULATED
   struct Operands {
-    FragmentA a;
-    FragmentB b;
+    float a[4][2], b[2][2];  // [word][element]
   };
-  const auto lanes = emulator::exchange(whole_warp, Operands{a, b}, "mma.m16n8k16", caller);
-  const unsigned group = emulator::lane() / 4, thread = emulator::lane() % 4;
-  for (unsigned i = 0; i < 4; ++i) {
-    const unsigned column = 2 * thread + i % 2;
-    for (unsigned k = 0; k < 16; ++k) {
-      const std::uint32_t from_a = lanes[group * 4 + k % 8 / 2].a.words[i / 2 + 2 * (k / 8)];
-      const std::uint32_t from_b = lanes[column * 4 + k % 8 / 2].b.words[k / 8];
-      c.v[i] += element_of_pair<T>(from_a, k % 2) * element_of_pair<T>(from_b, k % 2);
-    }
+  Operands own;
+  for (unsigned element = 0; element < 2; ++element) {
+    for (unsigned word = 0; word < 4; ++word) own.a[word][element] = element_of_pair<T>(a.words[word], element);
+    for (unsigned word = 0; word < 2; ++word) own.b[word][element] = element_of_pair<T>(b.words[word], element);
   }
+  const auto lanes = emulator::exchange(whole_warp, own, "mma.m16n8k16", caller);
+  const unsigned group = emulator::lane() / 4, thread = emulator::lane() % 4;
+  Operands left[4], right[2][4];  // of the lanes with this group of rows, and of those with the thread's two columns
+  for (unsigned other = 0; other < 4; ++other) {
+    left[other] = lanes[4 * group + other];
+    for (unsigned column = 0; column < 2; ++column) right[column][other] = lanes[4 * (2 * thread + column) + other];
+  }
+  for (unsigned i = 0; i < 4; ++i)
+    for (unsigned k = 0; k < 16; ++k)
+      c.v[i] += left[k % 8 / 2].a[i / 2 + 2 * (k / 8)][k % 2] * right[i % 2][k % 8 / 2].b[k / 8][k % 2];
 #else
   float(&v)[4] = c.v;
   if constexpr (std::is_same_v<T, __half>) {

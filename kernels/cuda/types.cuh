@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "core/dtype.h"
+#include "core/tensor.h"
 
 namespace accrue::kernels::cuda {
 

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
+#include "core/dtype.h"
 #include "core/rng.h"
 #include "core/shape.h"
 #include "tests/testing/compare.h"
@@ -18,6 +20,12 @@ namespace accrue::testing::attention {
 
 using Doubles = std::vector<double>;
 
+// Where a case runs, and in what dtype its operands and results are; logsumexp is always in f32.
+struct Target {
+  Device device = Device::cpu();
+  DType dtype = DType::f32;
+};
+
 struct Case {
   std::int64_t batch = 1, tokens = 1, heads = 1, head_size = 1;
   float dropout_p = 0;
@@ -25,14 +33,15 @@ struct Case {
   float deviation = 1;  // of the random operands
   float offset = 0;     // added to the first feature of every query and key, so that all scores gain its square
   float grid = 0;       // where positive, qkv consists of multiples of it: small ones give exact scores (scale is 1)
+  Target on = {};
 
   std::int64_t channels() const { return heads * head_size; }
   Shape qkv_shape() const { return {batch, tokens, 3 * channels()}; }
   Shape y_shape() const { return {batch, tokens, channels()}; }
   Shape stats_shape() const { return {batch, heads, tokens}; }
   std::string text() const {
-    return fmt::format("B {} T {} H {} D {} dropout {} deviation {} offset {}", batch, tokens, heads, head_size,
-                       dropout_p, deviation, offset);
+    return fmt::format("B {} T {} H {} D {} dropout {} deviation {} offset {} in {} on {}", batch, tokens, heads,
+                       head_size, dropout_p, deviation, offset, name_of(on.dtype), on.device.to_string());
   }
 };
 
@@ -77,17 +86,45 @@ struct Dot {
   }
 };
 
-// The roundings on the way of one term through a sum of n that is made in tiles of 16 to 256 terms, one after the
-// other, and the number of those tiles.
+// The number of tiles in a sum of n terms.
 inline double tiles(std::int64_t n) { return std::ceil(static_cast<double>(n) / 16); }
-inline double depth(std::int64_t n) { return std::min(static_cast<double>(n), 256.0) + tiles(n); }
+
+// How a target computes: in f32 throughout, but in a half dtype on tensor cores. There probabilities and dS are rounded
+// to the half dtype before they are multiplied, exponentials are powers of two of scores times log2(e), and sums need
+// not be rounded to nearest.
+struct Arithmetic {
+  bool half;
+  double stored;       // relative error of one rounding to the dtype of the results
+  double underflow;    // what a rounding to it may lose besides; where exponentials are approximate, they end at 2^-126
+  double sum;          // relative error of an addition
+  bool private_tiles;  // sums are made tile by tile
+
+  explicit Arithmetic(const Target& on)
+      : half(on.dtype != DType::f32),
+        stored(half ? unit_roundoff(on.dtype) : 0),
+        underflow(on.dtype == DType::f16 ? 0x1p-25
+                  : half                 ? 0x1p-126
+                                         : 0),
+        sum(half ? 2 * u : u),
+        private_tiles(on.device.kind == DeviceKind::cpu) {}
+
+  // The roundings on the way of one term through a sum of n: in tiles of 16 to 256 terms, one after the other, or all
+  // of the terms one after the other and what is once more rounded when a tile begins.
+  double depth(std::int64_t n) const {
+    return (private_tiles ? std::min(static_cast<double>(n), 256.0) : static_cast<double>(n)) + tiles(n);
+  }
+  // The bound of a value's error after the value was rounded to the dtype.
+  double rounded(double value, double bound) const {
+    return bound * (1 + stored) + stored * std::abs(value) + underflow;
+  }
+};
 
 // One query: what the definition gives, and first-order bounds of a float kernel's errors. An error of an intermediate
 // result reaches a final one by the derivative, whose magnitude is taken, so that errors which cancel (the same error
 // in a softmax's numerator and denominator) count as little as they do.
 class Query {
  public:
-  Query(const Head& head, std::int64_t query) : head_(head), query_(query), n_(query + 1) {
+  Query(const Head& head, std::int64_t query) : head_(head), arithmetic_(head.c.on), query_(query), n_(query + 1) {
     forward();
     bound_forward();
   }
@@ -101,7 +138,7 @@ class Query {
     for (std::size_t k = 0; k < n; ++k) {
       const Dot product(dy, head_.v(static_cast<std::int64_t>(k)), head_.c.head_size);
       dp[k] = keep[k] * product.sum;
-      dp_bound[k] = keep[k] * (D * u * product.magnitude + dropout_rounding() * std::abs(product.sum));
+      dp_bound[k] = keep[k] * (D * arithmetic_.sum * product.magnitude + dropout_rounding() * std::abs(product.sum));
     }
     double delta = 0;
     for (std::size_t k = 0; k < n; ++k) delta += p[k] * dp[k];
@@ -113,12 +150,15 @@ class Query {
     ds.resize(n), ds_bound.resize(n), dropped_bound.resize(n);
     for (std::size_t k = 0; k < n; ++k) {
       // e^(score - logsumexp).
-      const double relative = score_error_[k] + logsumexp_bound + u * std::abs(score_[k] - logsumexp) + 4 * u;
+      double relative = score_error_[k] + logsumexp_bound + u * std::abs(score_[k] - logsumexp) + 4 * u;
+      // Of log2(e) * scale, and of log2(e) and its product with logsumexp.
+      if (arithmetic_.half) relative += 2 * u * (std::abs(score_[k]) + std::abs(logsumexp));
       const double difference = dp[k] - delta;
       ds[k] = p[k] * difference;
       ds_bound[k] = (p[k] * relative + 2 * smallest) * std::abs(difference) +
                     p[k] * (dp_bound[k] + delta_bound + 2 * u * std::abs(difference)) + smallest;
-      dropped_bound[k] = keep[k] * (p[k] * (relative + dropout_rounding()) + 3 * smallest);
+      ds_bound[k] = arithmetic_.rounded(ds[k], ds_bound[k]);
+      dropped_bound[k] = keep[k] * arithmetic_.rounded(p[k], p[k] * (relative + dropout_rounding()) + 3 * smallest);
     }
   }
 
@@ -141,7 +181,8 @@ class Query {
       // scaled, products rounded too where there is no FMA.
       const bool exact = c.grid > 0 && c.scale == 1 && product.magnitude <= 0x1p24 * grid * grid;
       score_.push_back(product.sum * static_cast<double>(c.scale));
-      score_error_.push_back(exact ? 0 : (D + 1) * u * product.magnitude * static_cast<double>(c.scale));
+      score_error_.push_back(
+          exact ? 0 : (D + 1) * arithmetic_.sum * product.magnitude * std::abs(static_cast<double>(c.scale)));
       max_ = std::max(max_, score_.back());
       keep.push_back(keep_factor(c, head_.b, head_.h, query_, k));
     }
@@ -158,32 +199,40 @@ class Query {
   void bound_forward() {
     // Relative errors of the exponentials: of the score; of score - maximum and of the differences of the maxima that
     // follow, together the distance to the last maximum; of exp (2 ulp, so 4u), of which every tile that follows brings
-    // one more.
+    // one more. Powers of two have a factor before the score that was rounded twice.
+    const double of_distance = arithmetic_.half ? 3 * u : u;
     for (std::size_t k = 0; k < p.size(); ++k)
-      exponential_error_.push_back(score_error_[k] + u * (max_ - score_[k]) + 4 * u * (1 + tiles(n_)));
+      exponential_error_.push_back(score_error_[k] + of_distance * (max_ - score_[k]) + 4 * u * (1 + tiles(n_)));
     // A tile that follows rounds once more when it rescales a sum.
-    const double summation = (depth(n_) + tiles(n_)) * u;
-    // log is within 1 ulp, its sum with the maximum is rounded.
+    const double summation = (arithmetic_.depth(n_) + tiles(n_)) * arithmetic_.sum;
+    // log is within 1 ulp, its sum with the maximum is rounded; powers of two also have their factor and ln(2).
     logsumexp_bound = summation + 2 * u * std::log(sum_) + u * std::abs(logsumexp);
-    Doubles magnitude(y.size());
+    if (arithmetic_.half) logsumexp_bound += 2 * u * std::abs(logsumexp);
+    Doubles magnitude(y.size()), probability_rounding(y.size());
     y_bound.assign(y.size(), 0);
     for (std::size_t k = 0; k < p.size(); ++k) {
       logsumexp_bound += p[k] * exponential_error_[k];
+      if (arithmetic_.half) logsumexp_bound += p[k] * 2 * u * std::abs(score_[k]);
       const double* v = head_.v(static_cast<std::int64_t>(k));
       for (std::size_t d = 0; d < y.size(); ++d) {
         magnitude[d] += p[k] * keep[k] * std::abs(v[d]);
+        // The exponential, as far as it is below 2^-126, and its rounding.
+        probability_rounding[d] += (smallest + arithmetic_.rounded(p[k], 0)) * keep[k] * std::abs(v[d]);
         y_bound[d] += p[k] * exponential_error_[k] * std::abs(keep[k] * v[d] - y[d]);
       }
     }
     // Numerator and denominator are summed apart; the quotient is a reciprocal and a product.
     for (std::size_t d = 0; d < y.size(); ++d) {
       y_rounding_.push_back((summation + dropout_rounding()) * magnitude[d] + (summation + 2 * u) * std::abs(y[d]) +
-                            static_cast<double>(n_) * smallest * (1 + magnitude[d]));
-      y_bound[d] += y_rounding_[d];
+                            static_cast<double>(n_) * smallest + probability_rounding[d]);
+      const double before = y_bound[d] + y_rounding_[d];
+      y_bound[d] = arithmetic_.rounded(y[d], before);
+      y_rounding_[d] += y_bound[d] - before;
     }
   }
 
   Head head_;
+  Arithmetic arithmetic_;
   std::int64_t query_, n_;
   double max_ = -std::numeric_limits<double>::infinity(), sum_ = 0;
   Doubles score_, score_error_, exponential_error_;  // [keys]
@@ -219,9 +268,11 @@ inline void add_gradients(const Head& head, std::int64_t q, const Query& query, 
   };
   for (std::int64_t k = pairs.first_key; k <= q && k < pairs.last_key; ++k) {
     const auto i = static_cast<std::size_t>(k);
-    const double ds = scale * query.ds[i], error = scale * query.ds_bound[i];
+    const double ds = scale * query.ds[i], error = std::abs(scale) * query.ds_bound[i];
     // Scale is rounded when it multiplies an operand or the sum; every result is a sum over the queries or the keys.
-    const double over_keys = (depth(q + 1) + 1) * u, over_queries = (depth(c.tokens - k) + 1) * u;
+    const Arithmetic arithmetic(c.on);
+    const double over_keys = (arithmetic.depth(q + 1) + 1) * arithmetic.sum;
+    const double over_queries = (arithmetic.depth(c.tokens - k) + 1) * arithmetic.sum;
     add(0, q, head.k(k), ds, error, over_keys);
     add(1, k, head.q(q), ds, error, over_queries);
     add(2, k, head.dy(q), query.p[i] * query.keep[i], query.dropped_bound[i], over_queries);
@@ -247,6 +298,8 @@ inline Reference reference(const Case& c, const Doubles& qkv, const Doubles& dy,
         add_gradients(head, q, query, pairs, r);
       }
     }
+  for (std::size_t i = 0; i < r.dqkv.size(); ++i)
+    r.dqkv_bound[i] = Arithmetic(c.on).rounded(r.dqkv[i], r.dqkv_bound[i]);
   return r;
 }
 
