@@ -3,6 +3,7 @@
 
 #include "bench/bench.h"
 #include "kernels/attention.h"
+#include "kernels/attention_kernel.h"
 
 namespace accrue::bench {
 namespace {
@@ -74,13 +75,15 @@ struct Operands {
   float scale;
 };
 
-void add_size(const Size& size, const Variant& variant) {
-  add_benchmark("attention/forward", variant, size.name, [=] {
+void add_size(const std::string& name, AttentionKernel kernel, const Size& size, const Variant& variant) {
+  add_benchmark(name + "/forward", variant, size.name, [=] {
+    set_attention_kernel(kernel);
     const Operands operands(size, variant);
     return Work{[=] { operands.forward(); }, 4 * size.elements() * variant.element_bytes(), 2 * size.product_flop(),
                 Bound::products};
   });
-  add_benchmark("attention/backward", variant, size.name, [=] {
+  add_benchmark(name + "/backward", variant, size.name, [=] {
+    set_attention_kernel(kernel);
     const Operands operands(size, variant);
     operands.forward();
     return Work{[=] { operands.backward(); }, 9 * size.elements() * variant.element_bytes(), 5 * size.product_flop(),
@@ -88,10 +91,16 @@ void add_size(const Size& size, const Variant& variant) {
   });
 }
 
+// Where cuDNN's kernels can be used, they are measured beside Accrue's on what they take.
 const Registration registration([] {
   for (const Device device : devices())
     for (const Variant& variant : variants(device))
-      for (const Size& size : sizes(device)) add_size(size, variant);
+      for (const Size& size : sizes(device)) {
+        add_size("attention", AttentionKernel::native, size, variant);
+        if (device.kind == DeviceKind::cuda && variant.dtype != DType::f32 && size.dropout == 0 &&
+            why_no_cudnn().empty())
+          add_size("attention_cudnn", AttentionKernel::cudnn, size, variant);
+      }
 });
 
 }  // namespace
