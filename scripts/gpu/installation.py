@@ -15,7 +15,7 @@ PROGRAMS = ["gpt", "mlp", "unit_tests", "contract_tests", "accrue_bench"]
 
 # Where NVIDIA's run-time libraries are, if the loader does not find them by itself: toolkits, then PyTorch's wheels.
 NVIDIA_LIBRARIES = ["/usr/local/cuda/lib64", "/usr/local/cuda-1[2-9]*/lib64", "/usr/local/cuda/targets/*/lib"]
-WHEEL_LIBRARIES = ["nvidia/cu1*/lib", "nvidia/cuda_runtime/lib", "nvidia/cublas/lib"]
+WHEEL_LIBRARIES = ["nvidia/cu1*/lib", "nvidia/cuda_runtime/lib", "nvidia/cublas/lib", "nvidia/cudnn/lib"]
 
 
 @dataclasses.dataclass
