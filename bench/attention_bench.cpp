@@ -1,45 +1,63 @@
 // FLOP/s and bytes/s as kernels/attention.h counts them: the causal half only.
-#include <benchmark/benchmark.h>
-
 #include <cmath>
-#include <random>
-#include <vector>
 
+#include "bench/bench.h"
 #include "kernels/attention.h"
+#include "kernels/attention_kernel.h"
 
-namespace accrue::kernels {
+namespace accrue::bench {
 namespace {
 
-Tensor random_tensor(const Shape& shape) {
-  std::mt19937 generator(1);
-  std::normal_distribution<float> distribution;
-  std::vector<float> values(static_cast<std::size_t>(shape.numel()));
-  for (float& value : values) value = distribution(generator);
-  return Tensor::from<float>(values, shape);
+using namespace kernels;
+
+struct Size {
+  std::string name;
+  std::int64_t batch, heads, tokens, head_width;
+  float dropout = 0;
+
+  std::int64_t width() const { return heads * head_width; }
+  // Of one product of the causal half: queries times keys, say.
+  double product_flop() const {
+    return 2 * static_cast<double>(batch) * static_cast<double>(tokens * tokens / 2) * static_cast<double>(width());
+  }
+  double elements() const { return static_cast<double>(batch * tokens * width()); }
+};
+
+Size size_of_model(const Model& m) { return {m.name, m.batch, m.heads, m.tokens, m.width / m.heads}; }
+
+// Those of the models, and what else users have: odd lengths, wide heads, long contexts, dropout.
+std::vector<Size> sizes(Device device) {
+  std::vector<Size> all;
+  for (const Model& model : models(device)) all.push_back(size_of_model(model));
+  all.push_back({"odd_255x80", 4, 4, 255, 80});
+  all.push_back({"dropout_256x64", 8, 6, 256, 64, 0.1f});
+  if (device.kind == DeviceKind::cpu) {
+    all.push_back({"long_1024x64", 1, 12, 1024, 64});
+    all.push_back({"wide_1024x128", 1, 6, 1024, 128});
+  } else {
+    all.push_back({"long_4096x64", 2, 12, 4096, 64});
+    all.push_back({"wide_2048x128", 4, 16, 2048, 128});
+  }
+  return all;
 }
 
-// The operands for the arguments B, H, T, D and 100 * dropout.
 struct Operands {
-  explicit Operands(const benchmark::State& state)
-      : batch(state.range(0)),
-        heads(state.range(1)),
-        tokens(state.range(2)),
-        channels(heads * state.range(3)),
-        qkv(random_tensor({batch, tokens, 3 * channels})),
-        dy(random_tensor({batch, tokens, channels})),
-        dqkv(Tensor::empty(qkv.shape())),
-        y(Tensor::empty(dy.shape())),
-        logsumexp(Tensor::empty({batch, heads, tokens})),
-        scale(1.0f / std::sqrt(static_cast<float>(state.range(3)))),
-        dropout_p(static_cast<float>(state.range(4)) / 100) {}
+  Operands(const Size& s, const Variant& v)
+      : size(s),
+        qkv(filled({s.batch, s.tokens, 3 * s.width()}, v)),
+        dy(filled({s.batch, s.tokens, s.width()}, v)),
+        dqkv(empty_like(qkv)),
+        y(empty_like(dy)),
+        logsumexp(Tensor::empty({s.batch, s.heads, s.tokens}, DType::f32, v.device)),
+        scale(1.0f / std::sqrt(static_cast<float>(s.head_width))) {}
 
   void forward() const {
     attention_forward({.y = y,
                        .logsumexp = logsumexp,
                        .qkv = qkv,
-                       .heads = static_cast<int>(heads),
+                       .heads = static_cast<int>(size.heads),
                        .scale = scale,
-                       .dropout_p = dropout_p});
+                       .dropout_p = size.dropout});
   }
   void backward() const {
     attention_backward({.dqkv = dqkv,
@@ -47,45 +65,43 @@ struct Operands {
                         .y = y,
                         .logsumexp = logsumexp,
                         .qkv = qkv,
-                        .heads = static_cast<int>(heads),
+                        .heads = static_cast<int>(size.heads),
                         .scale = scale,
-                        .dropout_p = dropout_p});
+                        .dropout_p = size.dropout});
   }
 
-  std::int64_t batch, heads, tokens, channels;
+  Size size;
   Tensor qkv, dy, dqkv, y, logsumexp;
-  float scale, dropout_p;
+  float scale;
 };
 
-void report(benchmark::State& state, const Operands& operands, double flop_factor, std::int64_t byte_factor) {
-  const std::int64_t rows = operands.batch * operands.tokens;
-  const double flop = flop_factor / 2 * static_cast<double>(rows * operands.tokens * operands.channels);
-  state.counters["FLOP/s"] = benchmark::Counter(flop, benchmark::Counter::kIsIterationInvariantRate);
-  state.SetBytesProcessed(state.iterations() * byte_factor * rows * operands.channels *
-                          static_cast<std::int64_t>(sizeof(float)));
+void add_size(const std::string& name, AttentionKernel kernel, const Size& size, const Variant& variant) {
+  add_benchmark(name + "/forward", variant, size.name, [=] {
+    set_attention_kernel(kernel);
+    const Operands operands(size, variant);
+    return Work{[=] { operands.forward(); }, 4 * size.elements() * variant.element_bytes(), 2 * size.product_flop(),
+                Bound::products};
+  });
+  add_benchmark(name + "/backward", variant, size.name, [=] {
+    set_attention_kernel(kernel);
+    const Operands operands(size, variant);
+    operands.forward();
+    return Work{[=] { operands.backward(); }, 9 * size.elements() * variant.element_bytes(), 5 * size.product_flop(),
+                Bound::products};
+  });
 }
 
-void attention_forward_bench(benchmark::State& state) {
-  const Operands operands(state);
-  for (auto _ : state) operands.forward();
-  report(state, operands, 4, 4);
-}
-
-void attention_backward_bench(benchmark::State& state) {
-  const Operands operands(state);
-  operands.forward();
-  for (auto _ : state) operands.backward();
-  report(state, operands, 10, 9);
-}
-
-void sizes(benchmark::internal::Benchmark* bench) {
-  bench->ArgNames({"B", "H", "T", "D", "dropout%"})->Unit(benchmark::kMillisecond)->UseRealTime();
-  bench->Args({12, 4, 64, 32, 0})->Args({8, 6, 256, 64, 0})->Args({4, 12, 64, 64, 0});
-  bench->Args({1, 12, 1024, 64, 0})->Args({1, 6, 1024, 128, 0})->Args({4, 4, 255, 80, 0})->Args({8, 6, 256, 64, 10});
-}
-
-BENCHMARK(attention_forward_bench)->Name("attention_forward")->Apply(sizes);
-BENCHMARK(attention_backward_bench)->Name("attention_backward")->Apply(sizes);
+// Where cuDNN's kernels can be used, they are measured beside Accrue's on what they take.
+const Registration registration([] {
+  for (const Device device : devices())
+    for (const Variant& variant : variants(device))
+      for (const Size& size : sizes(device)) {
+        add_size("attention", AttentionKernel::native, size, variant);
+        if (device.kind == DeviceKind::cuda && variant.dtype != DType::f32 && size.dropout == 0 &&
+            why_no_cudnn().empty())
+          add_size("attention_cudnn", AttentionKernel::cudnn, size, variant);
+      }
+});
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::bench

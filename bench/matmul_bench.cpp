@@ -1,58 +1,56 @@
-// The matrix products of a linear layer [rows, in] -> [rows, out]: forward, gradient of the input, gradient of the
-// weight (accumulating), for the layers of three GPTs. Reports FLOP/s.
-#include <benchmark/benchmark.h>
-
-#include <string>
-#include <vector>
-
-#include "bench/matmul_layers.h"
+// The matrix products of a linear layer: forward, gradient of the input, gradient of the weight (accumulating into
+// f32).
+#include "bench/bench.h"
 #include "kernels/matmul.h"
 
-namespace accrue::kernels {
+namespace accrue::bench {
 namespace {
 
-using bench::Layer;
+using kernels::Matmul;
 
-Tensor filled(const Shape& shape) {
-  const Tensor tensor = Tensor::empty(shape);
-  std::vector<float> values(static_cast<std::size_t>(shape.numel()));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = 0.01f * static_cast<float>(i % 201) - 1.0f;
-  tensor.copy_from_host(std::span<const float>(values));
-  return tensor;
+double bytes_of(const Matmul& product) {
+  const double passes = product.write == Write::accumulate ? 2 : 1;
+  return static_cast<double>(product.a.bytes() + product.b.bytes()) + passes * static_cast<double>(product.out.bytes());
 }
 
-void run(benchmark::State& state, const Layer& layer, const Matmul& product) {
-  for (auto _ : state) matmul(product);
-  state.counters["FLOP/s"] = benchmark::Counter(2.0 * static_cast<double>(layer.rows * layer.out * layer.in),
-                                                benchmark::Counter::kIsIterationInvariantRate);
+template <class Make>
+void add_product(const std::string& kind, const Model& model, const Layer& layer, const Variant& variant, Make make) {
+  add_benchmark("matmul/" + kind + "/" + layer.name, variant, model.name, [=] {
+    const Matmul product = make(layer, variant);
+    return Work{[=] { matmul(product); }, bytes_of(product), layer.flop(), Bound::products};
+  });
 }
 
-void register_layer(const Layer& layer) {
-  const auto add = [&](const char* kind, auto make) {
-    benchmark::RegisterBenchmark((std::string("matmul/") + layer.name + "/" + kind).c_str(),
-                                 [layer, make](benchmark::State& state) { run(state, layer, make(layer)); })
-        ->UseRealTime();
-  };
-  add("forward", [](const Layer& l) {
-    return Matmul{
-        .out = filled({l.rows, l.out}), .a = filled({l.rows, l.in}), .b = filled({l.out, l.in}), .transpose_b = true};
+void add_layer(const Model& model, const Layer& layer, const Variant& variant) {
+  add_product("forward", model, layer, variant, [](const Layer& l, const Variant& v) {
+    return Matmul{.out = Tensor::empty({l.rows, l.out}, v.dtype, v.device),
+                  .a = filled({l.rows, l.in}, v),
+                  .b = filled({l.out, l.in}, v),
+                  .transpose_b = true};
   });
-  add("input_gradient", [](const Layer& l) {
-    return Matmul{.out = filled({l.rows, l.in}), .a = filled({l.rows, l.out}), .b = filled({l.out, l.in})};
+  add_product("input_gradient", model, layer, variant, [](const Layer& l, const Variant& v) {
+    return Matmul{.out = Tensor::empty({l.rows, l.in}, v.dtype, v.device),
+                  .a = filled({l.rows, l.out}, v),
+                  .b = filled({l.out, l.in}, v)};
   });
-  add("weight_gradient", [](const Layer& l) {
-    return Matmul{.out = filled({l.out, l.in}),
-                  .a = filled({l.rows, l.out}),
-                  .b = filled({l.rows, l.in}),
+  add_product("weight_gradient", model, layer, variant, [](const Layer& l, const Variant& v) {
+    return Matmul{.out = Tensor::zeros({l.out, l.in}, DType::f32, v.device),
+                  .a = filled({l.rows, l.out}, v),
+                  .b = filled({l.rows, l.in}, v),
                   .transpose_a = true,
                   .write = Write::accumulate};
   });
 }
 
-const bool registered = [] {
-  for (const Layer& layer : bench::layers) register_layer(layer);
-  return true;
-}();
+const Registration registration([] {
+  for (const Device device : devices()) {
+    std::vector<Variant> all = variants(device);
+    if (device.kind == DeviceKind::cuda) all.push_back({.device = device, .precision = kernels::MatmulPrecision::tf32});
+    for (const Variant& variant : all)
+      for (const Model& model : models(device))
+        for (const Layer& layer : layers(model)) add_layer(model, layer, variant);
+  }
+});
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::bench

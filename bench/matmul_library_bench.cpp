@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/matmul_layers.h"
+#include "bench/bench.h"
 
 namespace accrue::bench {
 namespace {
@@ -65,9 +65,9 @@ void run_primitive(benchmark::State& state, Product p) {
   report(state, p);
 }
 
-void register_layer(const Layer& l) {
+void register_layer(const Model& model, const Layer& l) {
   const auto add = [&](const char* kind, auto make) {
-    const std::string name = std::string(l.name) + "/" + kind;
+    const std::string name = std::string(kind) + "/" + l.name + "/" + model.name;
     benchmark::RegisterBenchmark(("onednn_sgemm/" + name).c_str(), [make](benchmark::State& state) {
       run_sgemm(state, make());
     })->UseRealTime();
@@ -81,10 +81,10 @@ void register_layer(const Layer& l) {
       [l] { return Product{.m = l.out, .n = l.in, .k = l.rows, .transpose_a = true, .accumulate = true}; });
 }
 
-const bool registered = [] {
-  for (const Layer& layer : layers) register_layer(layer);
-  return true;
-}();
+const Registration registration([] {
+  for (const Model& model : models(Device::cpu()))
+    for (const Layer& layer : layers(model)) register_layer(model, layer);
+});
 
 }  // namespace
 }  // namespace accrue::bench

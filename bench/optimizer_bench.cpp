@@ -1,72 +1,80 @@
-// The boundary's passes over 124 M parameters, beside a triad of the same machine: bytes/s are those that the
-// operations' headers count.
-#include <benchmark/benchmark.h>
-
+// The boundary's passes over a model's parameters, and its bookkeeping.
+#include "bench/bench.h"
 #include "kernels/adamw.h"
 #include "kernels/gradient_check.h"
-#include "kernels/scale.h"
 #include "kernels/sgd.h"
+#include "kernels/step_control.h"
 
-namespace accrue::kernels {
+namespace accrue::bench {
 namespace {
 
-constexpr std::int64_t parameters = 124'475'904;  // GPT-2 124M with padded slices
+using namespace kernels;
 
-Tensor zeros(DType dtype = DType::f32) { return Tensor::zeros({parameters}, dtype); }
+struct Size {
+  std::string name;
+  std::int64_t parameters;
 
-Tensor applied_state() {
-  const Tensor state = make_step_state(Device::cpu());
+  double count() const { return static_cast<double>(parameters); }
+  Tensor zeros(Device device, DType dtype = DType::f32) const { return Tensor::zeros({parameters}, dtype, device); }
+};
+
+const std::vector<Size> sizes = {{"tiny", 1000}, {"gpt2_124m", 124'475'904}};  // the latter with padded slices
+
+Tensor applied_state(Device device) {
+  const Tensor state = make_step_state(device);
   write_step_state(state, {.apply = 1, .factor = 1, .learning_rate = 1e-3f});
   return state;
 }
 
-void report(benchmark::State& state, std::int64_t bytes_per_element) {
-  state.SetBytesProcessed(state.iterations() * parameters * bytes_per_element);
+// One pass over f32 buffers.
+template <class Make>
+void add_pass(const std::string& name, Make make) {
+  for (const Device device : devices())
+    for (const Size& size : sizes)
+      add_benchmark("optimizer/" + name, {.device = device}, size.name, [=] { return make(size, device); });
 }
 
-// What a pass that reads one stream and writes another reaches.
-void stream_scale(benchmark::State& state) {
-  const Tensor x = zeros(), out = zeros();
-  for (auto _ : state) scale({.out = out, .x = x, .factor_host = 2});
-  report(state, 8);
+Work adamw_work(const Size& size, Device device, const Tensor& compute) {
+  const AdamW pass{.master = size.zeros(device),
+                   .m = size.zeros(device),
+                   .v = size.zeros(device),
+                   .compute = compute,
+                   .gradient = size.zeros(device),
+                   .state = applied_state(device),
+                   .weight_decay = 0.1};
+  return {[=] { adamw(pass); }, (compute.defined() ? 30 : 28) * size.count(), 15 * size.count()};
 }
 
-void gradient_check_124m(benchmark::State& state) {
-  const Tensor gradient = zeros(), step = applied_state();
-  for (auto _ : state) gradient_check({.state = step, .gradient = gradient});
-  report(state, 4);
+Work bookkeeping(Device device) {
+  const Tensor state = applied_state(device), terms = empty_loss_terms(device);
+  terms.fill_zero();
+  return {[=] {
+            add_loss_terms({.state = state, .terms = terms});
+            begin_step({.state = state});
+            finish_step({.state = state});
+          },
+          0, 0, Bound::nothing};
 }
 
-void adamw_124m(benchmark::State& state) {
-  const Tensor master = zeros(), m = zeros(), v = zeros(), gradient = zeros(), step = applied_state();
-  const Tensor compute = state.range(0) != 0 ? zeros(DType::bf16) : Tensor();
-  for (auto _ : state)
-    adamw({.master = master,
-           .m = m,
-           .v = v,
-           .compute = compute,
-           .gradient = gradient,
-           .state = step,
-           .weight_decay = 0.1});
-  report(state, compute.defined() ? 30 : 28);
-}
-
-void sgd_124m(benchmark::State& state) {
-  const Tensor master = zeros(), buffer = zeros(), gradient = zeros(), step = applied_state();
-  for (auto _ : state) sgd({.master = master, .buffer = buffer, .gradient = gradient, .state = step, .momentum = 0.9});
-  report(state, 20);
-}
-
-BENCHMARK(stream_scale)->Name("optimizer/stream_scale")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(gradient_check_124m)->Name("optimizer/gradient_check")->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(adamw_124m)
-    ->Name("optimizer/adamw")
-    ->ArgName("bf16_copy")
-    ->Arg(0)
-    ->Arg(1)
-    ->UseRealTime()
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK(sgd_124m)->Name("optimizer/sgd_momentum")->UseRealTime()->Unit(benchmark::kMillisecond);
+const Registration registration([] {
+  add_pass("gradient_check", [](const Size& size, Device device) {
+    const GradientCheck pass{.state = applied_state(device), .gradient = size.zeros(device)};
+    return Work{[=] { gradient_check(pass); }, 4 * size.count(), 2 * size.count()};
+  });
+  add_pass("adamw", [](const Size& size, Device device) { return adamw_work(size, device, {}); });
+  add_pass("adamw_bf16_copy",
+           [](const Size& size, Device device) { return adamw_work(size, device, size.zeros(device, DType::bf16)); });
+  add_pass("sgd_momentum", [](const Size& size, Device device) {
+    const Sgd pass{.master = size.zeros(device),
+                   .buffer = size.zeros(device),
+                   .gradient = size.zeros(device),
+                   .state = applied_state(device),
+                   .momentum = 0.9};
+    return Work{[=] { sgd(pass); }, 20 * size.count(), 6 * size.count()};
+  });
+  for (const Device device : devices())
+    add_benchmark("step_control", {.device = device}, "tiny", [=] { return bookkeeping(device); });
+});
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::bench

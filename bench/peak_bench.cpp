@@ -1,64 +1,49 @@
-// The machine's peak: fused multiply-adds in f32 on every core, nothing loaded or stored. What FLOP/s of the other
-// benchmarks, and of training, are a fraction of.
+// The peaks themselves, which the other benchmarks' percentages are of.
 #include <benchmark/benchmark.h>
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "bench/peak_bench.cpp"
-#include "hwy/foreach_target.h"
-#include "hwy/highway.h"
+#include <string>
 
-HWY_BEFORE_NAMESPACE();
-namespace accrue::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
+#include "bench/peak.h"
 
-constexpr int chains = 12;  // more than latency times throughput of any core there is (AVX2: 4 or 5 cycles, 2 a cycle)
-
-// Runs `rounds` of one FMA in each chain, begun from `sink`; returns the FLOP and leaves there what depends on all
-// chains.
-double multiply_add(int rounds, float* sink) {
-  const hn::ScalableTag<float> d;
-  using V = hn::Vec<decltype(d)>;
-  const V factor = hn::Set(d, 0.999f), term = hn::Set(d, 0.001f);
-  // Different beginnings, or the compiler would compute equal chains once.
-  const auto start = [&](float value) HWY_ATTR { return hn::Set(d, *sink + value); };
-  V a = start(1), b = start(2), c = start(3), e = start(4), f = start(5), g = start(6);
-  V h = start(7), i = start(8), j = start(9), k = start(10), l = start(11), m = start(12);
-  for (int round = 0; round < rounds; ++round) {
-    a = hn::MulAdd(a, factor, term), b = hn::MulAdd(b, factor, term), c = hn::MulAdd(c, factor, term);
-    e = hn::MulAdd(e, factor, term), f = hn::MulAdd(f, factor, term), g = hn::MulAdd(g, factor, term);
-    h = hn::MulAdd(h, factor, term), i = hn::MulAdd(i, factor, term), j = hn::MulAdd(j, factor, term);
-    k = hn::MulAdd(k, factor, term), l = hn::MulAdd(l, factor, term), m = hn::MulAdd(m, factor, term);
-  }
-  const V first = hn::Add(hn::Add(hn::Add(a, b), hn::Add(c, e)), hn::Add(f, g));
-  const V second = hn::Add(hn::Add(hn::Add(h, i), hn::Add(j, k)), hn::Add(l, m));
-  *sink = hn::GetLane(hn::SumOfLanes(d, hn::Add(first, second)));
-  return 2.0 * chains * rounds * static_cast<double>(hn::Lanes(d));
-}
-
-}  // namespace accrue::HWY_NAMESPACE
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
-namespace accrue {
+namespace accrue::bench {
 namespace {
 
-HWY_EXPORT(multiply_add);
-
-void peak_fma_f32(benchmark::State& state) {
-  constexpr int rounds = 1 << 20;
-  double flop = 0;
-  for (auto _ : state) {
-#pragma omp parallel reduction(+ : flop)
-    {
-      float sink = 0;
-      flop += HWY_DYNAMIC_DISPATCH(multiply_add)(rounds, &sink);
-      benchmark::DoNotOptimize(sink);
-    }
-  }
-  state.counters["FLOP/s"] = benchmark::Counter(flop, benchmark::Counter::kIsRate);
+// Measured once: one iteration of a second, so that what is reported a second is the peak.
+void report_once(const std::string& name, std::function<double()> peak, const char* unit) {
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [peak = std::move(peak), unit](benchmark::State& state) {
+                                 try {
+                                   for (auto _ : state) state.SetIterationTime(1);
+                                   state.counters[unit] = benchmark::Counter(peak());
+                                 } catch (const Error& error) {
+                                   state.SkipWithError(error.what());
+                                 }
+                               })
+      ->UseManualTime()
+      ->Iterations(1);
 }
-BENCHMARK(peak_fma_f32)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+// What compare.py asks for right after a run: measured again for every iteration.
+void peak_fma_f32(benchmark::State& state) {
+  double sum = 0;
+  for (auto _ : state) sum += multiply_add_rate();
+  state.counters["FLOP/s"] = sum / static_cast<double>(state.iterations());
+}
+
+const Registration registration([] {
+  benchmark::RegisterBenchmark("peak_fma_f32", peak_fma_f32)->UseRealTime()->Unit(benchmark::kMillisecond);
+  for (const Device device : devices()) {
+    const std::string name = Variant{.device = device}.device_name();
+    report_once(
+        "peak/copy/" + name, [device] { return copy_peak(device); }, "bytes/s");
+    if (device.kind == DeviceKind::cpu) continue;
+    std::vector<Variant> products = variants(device);
+    products.push_back({.device = device, .precision = kernels::MatmulPrecision::tf32});
+    for (const Variant& variant : products)
+      report_once(
+          "peak/products/" + variant.dtype_name() + "/" + name, [variant] { return product_peak(variant); }, "FLOP/s");
+  }
+});
 
 }  // namespace
-}  // namespace accrue
-#endif
+}  // namespace accrue::bench

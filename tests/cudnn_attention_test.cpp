@@ -19,6 +19,7 @@ struct Result {
 };
 
 Result attention(AttentionKernel kernel, const Tensor& qkv, const Tensor& dy, int heads) {
+  const AttentionKernel before = attention_kernel();
   set_attention_kernel(kernel);
   const std::int64_t batch = qkv.shape()[0], tokens = qkv.shape()[1];
   const float scale = 1.0f / std::sqrt(static_cast<float>(dy.shape().last() / heads));
@@ -26,13 +27,13 @@ Result attention(AttentionKernel kernel, const Tensor& qkv, const Tensor& dy, in
   attention_forward({.y = r.y, .logsumexp = r.logsumexp, .qkv = qkv, .heads = heads, .scale = scale});
   attention_backward(
       {.dqkv = r.dqkv, .dy = dy, .y = r.y, .logsumexp = r.logsumexp, .qkv = qkv, .heads = heads, .scale = scale});
-  set_attention_kernel(AttentionKernel::automatic);
+  set_attention_kernel(before);
   return r;
 }
 
 // Both round probabilities and results to the half dtype: norms differ by a few of its units.
 TEST(CudnnAttention, AgreesWithTheNativeKernels) {
-  if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
+  if (accrue::cuda::device_count() == 0) GTEST_SKIP() << accrue::cuda::why_unavailable();
   if (!why_no_cudnn().empty()) GTEST_SKIP() << why_no_cudnn();
   for (const DType dtype : {DType::f16, DType::bf16})
     for (const std::int64_t head_size : {64, 128})
@@ -53,9 +54,10 @@ TEST(CudnnAttention, AgreesWithTheNativeKernels) {
 
 TEST(CudnnAttention, IsRefusedWithTheReasonWhereItIsNot) {
   if (why_no_cudnn().empty()) GTEST_SKIP() << "cuDNN can be used here";
+  const AttentionKernel before = attention_kernel();
   EXPECT_EQ(error_message([] { set_attention_kernel(AttentionKernel::cudnn); }, ErrorKind::no_device),
             "--attention cudnn: " + why_no_cudnn() + "; use --attention auto or native");
-  EXPECT_EQ(attention_kernel(), AttentionKernel::automatic);
+  EXPECT_EQ(attention_kernel(), before);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "optim/adamw.h"
 #include "optim/sgd.h"
 #include "testing/compare.h"
+#include "testing/fixtures.h"
 #include "testing/step_states.h"
 #include "testing/sweep.h"
 
@@ -38,7 +39,7 @@ std::vector<double> values_in(const std::string& bytes) {
 }
 
 Fixture read_fixture() {
-  std::ifstream file(std::string(ACCRUE_FIXTURES) + "/optimizers.safetensors", std::ios::binary);
+  std::ifstream file(fixture("optimizers.safetensors"), std::ios::binary);
   std::uint64_t header_bytes = 0;
   file.read(reinterpret_cast<char*>(&header_bytes), sizeof header_bytes);
   std::string header(header_bytes, '\0');

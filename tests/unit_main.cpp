@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "kernels/attention_kernel.h"
 #include "tests/testing/instruction_sets.h"
 
 int main(int argc, char** argv) {
@@ -23,5 +24,7 @@ int main(int argc, char** argv) {
     use_instruction_sets(*target);
     std::printf("The kernels use %s.\n", hwy::TargetName(*target));
   }
+  // What is tested is Accrue's own; cudnn_attention_test.cpp compares cuDNN's with it.
+  accrue::kernels::set_attention_kernel(accrue::kernels::AttentionKernel::native);
   return RUN_ALL_TESTS();
 }

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "core/check.h"
+#include "tests/testing/fixtures.h"
 
 namespace accrue::testing {
 
@@ -48,9 +49,6 @@ inline void write_file(const std::filesystem::path& path, std::string_view conte
   file.write(content.data(), static_cast<std::streamsize>(content.size()));
   ASSERT_TRUE(file.good()) << path;
 }
-
-// The fixtures lie beside this folder in the source tree.
-inline std::filesystem::path fixture(std::string_view name) { return std::filesystem::path(ACCRUE_FIXTURES) / name; }
 
 // The message of the Error that the call throws; a test failure when it throws none or one of another kind.
 template <class Function>

@@ -1,0 +1,76 @@
+// What the benchmarks of all kernels share: operands, timing on either device, and what is reported.
+//
+// Every benchmark is named OPERATION/DTYPE/SIZE/DEVICE, and --benchmark_filter picks by that: '/cuda', '^layernorm',
+// '/tiny/'. The devices are the CPU, in f32, and the GPU where this build and machine have one, in f32 and bf16.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bench/models.h"
+#include "core/tensor.h"
+#include "kernels/matmul_precision.h"
+
+namespace accrue::bench {
+
+// Where a benchmark runs and in what.
+struct Variant {
+  Device device;
+  DType dtype = DType::f32;
+  kernels::MatmulPrecision precision = kernels::MatmulPrecision::f32;
+
+  double element_bytes() const { return static_cast<double>(size_of(dtype)); }
+  std::string dtype_name() const;   // "f32", "tf32", "bf16"
+  std::string device_name() const;  // "cpu", "cuda"
+};
+
+std::vector<Device> devices();
+// Those of the kernels' activations: f32 on the CPU; f32 and bf16 on a GPU.
+std::vector<Variant> variants(Device device);
+
+// What the time of a call is measured against (bench/peak.h). Nothing: a few bytes whose time is all latency.
+enum class Bound { memory, products, nothing };
+
+// What one call does and costs, as the operation's header in kernels/ counts it.
+struct Work {
+  std::function<void()> call;
+  double bytes = 0, flop = 0;
+  Bound bound = Bound::memory;
+};
+using MakeWork = std::function<Work()>;
+
+// Registers NAME/DTYPE/SIZE/DEVICE; `make` allocates the operands when the benchmark runs. Reported are bytes/s, FLOP/s
+// and the percentage of the measured peak of what bounds the operation. On the CPU small operands stay in its caches,
+// and the percentage may then exceed 100; on a GPU the calls take turns on copies of the operands that together are
+// several times its second-level cache, so the figures are those of cold operands.
+void add_benchmark(const std::string& name, const Variant& variant, const std::string& size, MakeWork make);
+
+// Has `add` register benchmarks once main() begins.
+class Registration {
+ public:
+  explicit Registration(std::function<void()> add);
+  static void run_all();
+};
+
+// Registers what make(model, variant) does for every variant and its device's models.
+template <class Make>
+void add_for_models(const std::string& name, Make make) {
+  for (const Device device : devices())
+    for (const Variant& variant : variants(device))
+      for (const Model& model : models(device))
+        add_benchmark(name, variant, model.name, [=] { return make(model, variant); });
+}
+
+// Standard normal values.
+Tensor filled(const Shape& shape, DType dtype = DType::f32, Device device = Device::cpu());
+inline Tensor filled(const Shape& shape, const Variant& variant) {
+  return filled(shape, variant.dtype, variant.device);
+}
+// Integers in [0, limit), as token ids or targets.
+Tensor random_ids(const Shape& shape, std::int64_t limit, Device device);
+
+// Makes the calls one after the other and waits for them: the seconds that all took.
+double seconds_of(Device device, std::int64_t calls, const std::function<void(std::int64_t)>& call);
+
+}  // namespace accrue::bench
