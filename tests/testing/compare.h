@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -67,6 +68,21 @@ inline ::testing::AssertionResult within(const std::vector<double>& actual, cons
 template <class Bounds>
 ::testing::AssertionResult within(const Tensor& actual, const std::vector<double>& expected, const Bounds& bounds) {
   return within(to_doubles(actual), expected, bounds);
+}
+
+// The largest error of rounding a value of at most this magnitude to a dtype; below the smallest normal number the
+// steps stay the same.
+inline double rounding_error(DType dtype, double magnitude) {
+  const double smallest_step = dtype == DType::f16 ? 0x1p-24 : dtype == DType::bf16 ? 0x1p-133 : 0x1p-149;
+  return std::max(unit_roundoff(dtype) * magnitude, smallest_step / 2);
+}
+
+// Bounds of results that were computed in f32 within `bounds` and then rounded once to `dtype`. What is in f32 anyway
+// is not rounded again.
+inline std::vector<double> rounded_once(std::vector<double> bounds, const std::vector<double>& expected, DType dtype) {
+  if (dtype == DType::f32) return bounds;
+  for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] += rounding_error(dtype, std::abs(expected[i]) + bounds[i]);
+  return bounds;
 }
 
 // ||a - b|| / ||b||, 0 when both are zero.
