@@ -82,8 +82,8 @@ void GptBlock::register_into(Registry registry) {
 
 Tensor GptBlock::forward(Tape& tape, const Tensor& x) const {
   const Tensor attended = attention_.forward(tape, norm1_.forward(tape, x));
-  const Tensor middle = add(tape, x, attention_dropout_.forward(tape, attended));
-  const Tensor expanded = gelu(tape, expand_.forward(tape, norm2_.forward(tape, middle)));
+  const auto [middle, normalized] = norm2_.forward(tape, x, attention_dropout_.forward(tape, attended));
+  const Tensor expanded = gelu(tape, expand_.forward(tape, normalized));
   return add(tape, middle, mlp_dropout_.forward(tape, contract_.forward(tape, expanded)));
 }
 
