@@ -119,7 +119,10 @@ Tensor Gpt::forward(Tape& tape, const Tensor& ids) const {
 }
 
 Loss Gpt::loss(Tape& tape, const Tensor& ids, const Tensor& targets) const {
-  return cross_entropy(tape, forward(tape, ids), targets);
+  return linear_cross_entropy(tape, {.hidden = hidden(tape, ids),
+                                     .weight = token_table_,
+                                     .layout = WeightLayout::out_in,
+                                     .targets = targets});
 }
 
 Tensor Gpt::next_logits(const Tensor& ids) const {
