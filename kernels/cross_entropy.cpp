@@ -4,11 +4,19 @@
 
 namespace accrue::kernels {
 
+void fail_bad_target(const BadTarget& bad) {
+  fail(ErrorKind::bad_data, "cross_entropy: the target of row {} must be in [0, {}) or {} (ignored), but is {}",
+       bad.row, bad.classes, bad.ignore_index, bad.target);
+}
+
 void cross_entropy(const CrossEntropy& op) {
   constexpr std::string_view name = "cross_entropy";
   require_defined(name, {{"terms", op.terms}, {"logits", op.logits}, {"targets", op.targets}});
-  require_same_device(
-      name, {{"logits", op.logits}, {"targets", op.targets}, {"terms", op.terms}, {"loss_scale", op.loss_scale}});
+  require_same_device(name, {{"logits", op.logits},
+                             {"targets", op.targets},
+                             {"terms", op.terms},
+                             {"loss_scale", op.loss_scale},
+                             {"mean_over", op.mean_over}});
   require_float(name, {"logits", op.logits});
   require_dtype(name, {"targets", op.targets}, DType::i32);
   require_dtype(name, {"terms", op.terms}, DType::u8);
@@ -21,6 +29,10 @@ void cross_entropy(const CrossEntropy& op) {
   if (op.loss_scale.defined()) {
     require_dtype(name, {"loss_scale", op.loss_scale}, DType::f32);
     require_shape(name, {"loss_scale", op.loss_scale}, {1}, "(one factor)");
+  }
+  if (op.mean_over.defined()) {
+    require_dtype(name, {"mean_over", op.mean_over}, DType::i32);
+    check(op.reduction == LossReduction::mean, "{}: mean_over is for LossReduction::mean alone", name);
   }
   run_on(op.logits, op, ACCRUE_BACKENDS(cross_entropy));
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/grad_slot.h"
 #include "kernels/loss_terms.h"
 
 namespace accrue::kernels {
@@ -17,9 +18,13 @@ enum class LossReduction { sum, mean };
 // loss_scale * terms.sum: loss_scale * (softmax(logits[row]) - onehot(target)), divided by terms.count with
 // LossReduction::mean, and exact zeros in ignored rows, whatever their logits. logits [..., V]; targets i32, one a row;
 // terms from empty_loss_terms(); loss_scale f32 [1] on the device, or undefined for 1. A target outside [0, V) that is
-// not ignore_index throws Error(bad_data) naming it and its row; the logits are then unchanged. about 6 FLOP/element |
-// bytes: rows*V*sizeof(T) read, as much again written for the gradient | memory-bound | deterministic: row losses are
-// summed in f64 over a fixed partition, in order
+// not ignore_index throws Error(bad_data) naming it and its row; the logits are then unchanged. On CUDA the next call
+// that waits for the device throws it, and that row alone is unchanged and left out of the terms. about 6 FLOP/element
+// | bytes: rows*V*sizeof(T) read, as much again written for the gradient (on CUDA read a second time) | memory-bound |
+// deterministic: row losses are summed in f64 over a fixed partition, in order
+//
+// A micro-batch may come in parts, one call each: with Write::accumulate a call adds to the terms of those before it,
+// `mean_over` has the targets of all parts, and first_row is the place of this part's first row.
 struct CrossEntropy {
   Tensor terms;
   Tensor logits;
@@ -28,9 +33,18 @@ struct CrossEntropy {
   LossReduction reduction = LossReduction::sum;
   Tensor loss_scale;
   std::int32_t ignore_index = -1;
+  Write terms_write = Write::overwrite;
+  Tensor mean_over;            // i32: LossReduction::mean divides by their count; undefined for `targets`
+  std::int64_t first_row = 0;  // for messages
 };
 
 void cross_entropy(const CrossEntropy&);
+
+// Implementation of the backends: how a target that is no class is told.
+struct BadTarget {
+  std::int64_t row, target, classes, ignore_index;
+};
+[[noreturn]] void fail_bad_target(const BadTarget&);
 
 namespace cpu {
 void cross_entropy(const CrossEntropy&);

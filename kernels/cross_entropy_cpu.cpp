@@ -115,16 +115,26 @@ HWY_EXPORT(row_loss_and_gradient);
 namespace {
 
 // Counts the targets that are not ignored. Throws before anything is written if one is not a class.
-std::int64_t count_targets(const std::int32_t* targets, std::int64_t rows, std::int64_t classes, std::int32_t ignored) {
+std::int64_t count_targets(const Tensor& targets, const CrossEntropy& op, std::int64_t first_row) {
+  const std::int32_t* target = targets.data<std::int32_t>();
+  const std::int64_t classes = op.logits.shape().last();
   std::int64_t count = 0;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    if (targets[row] == ignored) continue;
-    if (targets[row] < 0 || targets[row] >= classes) [[unlikely]]
-      fail(ErrorKind::bad_data, "cross_entropy: the target of row {} must be in [0, {}) or {} (ignored), but is {}",
-           row, classes, ignored, targets[row]);
+  for (std::int64_t row = 0; row < targets.numel(); ++row) {
+    if (target[row] == op.ignore_index) continue;
+    if (target[row] < 0 || target[row] >= classes) [[unlikely]]
+      fail_bad_target(
+          {.row = first_row + row, .target = target[row], .classes = classes, .ignore_index = op.ignore_index});
     ++count;
   }
   return count;
+}
+
+// What the gradient is multiplied by.
+double gradient_scale_of(const CrossEntropy& op, std::int64_t count) {
+  const double scale = op.loss_scale.defined() ? static_cast<double>(*op.loss_scale.data<float>()) : 1.0;
+  if (op.reduction == LossReduction::sum) return scale;
+  const std::int64_t divisor = op.mean_over.defined() ? count_targets(op.mean_over, op, 0) : count;
+  return divisor > 0 ? scale / static_cast<double>(divisor) : scale;
 }
 
 }  // namespace
@@ -136,10 +146,11 @@ void cross_entropy(const CrossEntropy& op) {
   const std::int32_t* targets = op.targets.data<std::int32_t>();
   const bool with_gradient = op.gradient == LossGradient::in_place;
 
+  const std::int64_t count = count_targets(op.targets, op, op.first_row);
+  const double gradient_scale = gradient_scale_of(op, count);
   LossTerms terms;
-  terms.count = count_targets(targets, rows, classes, op.ignore_index);
-  double gradient_scale = op.loss_scale.defined() ? static_cast<double>(*op.loss_scale.data<float>()) : 1.0;
-  if (op.reduction == LossReduction::mean && terms.count > 0) gradient_scale /= static_cast<double>(terms.count);
+  if (op.terms_write == Write::accumulate) std::memcpy(&terms, op.terms.raw(), sizeof terms);
+  terms.count += count;
 
   const Tensor losses_buffer = Tensor::empty({rows * static_cast<std::int64_t>(sizeof(double))}, DType::u8,
                                              op.logits.device(), Category::workspace);

@@ -1,6 +1,7 @@
 #include "kernels/embedding.h"
 
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -32,7 +33,22 @@ Shape with_axis(const Shape& shape, std::int64_t extent) {
   return Shape(std::span<const std::int64_t>(extents));
 }
 
+// "[1, 2]": where in a tensor of this shape its element `index` is.
+std::string place_of(const Shape& shape, std::int64_t index) {
+  std::string text;
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    text = fmt::format("{}{}{}", index % shape[axis], text.empty() ? "" : ", ", text);
+    index /= shape[axis];
+  }
+  return "[" + text + "]";
+}
+
 }  // namespace
+
+void fail_bad_id(std::string_view op, const BadId& bad) {
+  fail(ErrorKind::bad_data, "{}: ids must be in [0, {}), the rows of the table, but ids{} is {}", op, bad.rows,
+       place_of(bad.shape, bad.place), bad.id);
+}
 
 void embedding_forward(const EmbeddingForward& op) {
   constexpr std::string_view name = "embedding_forward";

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <string>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/require_f32.h"
@@ -114,22 +113,11 @@ HWY_EXPORT(sum_strided_rows);
 
 namespace {
 
-// "[1, 2]": where in a tensor of this shape its element `index` is.
-std::string place(const Shape& shape, std::int64_t index) {
-  std::string text;
-  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
-    text = fmt::format("{}{}{}", index % shape[axis], text.empty() ? "" : ", ", text);
-    index /= shape[axis];
-  }
-  return "[" + text + "]";
-}
-
 void require_ids_below(std::string_view name, const Tensor& ids, std::int64_t rows) {
   const std::int32_t* id = ids.data<std::int32_t>();
   for (std::int64_t i = 0; i < ids.numel(); ++i)
     if (id[i] < 0 || id[i] >= rows) [[unlikely]]
-      fail(ErrorKind::bad_data, "{}: ids must be in [0, {}), the rows of the table, but ids{} is {}", name, rows,
-           place(ids.shape(), i), id[i]);
+      fail_bad_id(name, {.shape = ids.shape(), .place = i, .id = id[i], .rows = rows});
 }
 
 constexpr std::int64_t grain_elements = 16384;

@@ -5,6 +5,7 @@
 
 #include "core/tape.h"
 #include "kernels/loss_terms.h"
+#include "nn/functional.h"
 
 namespace accrue::nn {
 
@@ -23,5 +24,24 @@ struct Loss {
 // stay as they are and the gradient takes memory of its own. Throws Error(internal) for shapes or dtypes that do not
 // fit, Error(bad_data) for a target outside [0, V) and Error(memory).
 Loss cross_entropy(Tape& tape, const Tensor& logits, const Tensor& targets, std::int32_t ignore_index = -1);
+
+// The cross-entropy of logits = linear(hidden, weight, bias), of which no more than `rows_per_chunk` rows exist at a
+// time: a language model's logits are its largest tensor. Where that is all rows, it is cross_entropy(linear(…));
+// otherwise the backward computes each chunk of the logits again (docs/decisions/0004-chunked-loss.md). Errors are
+// those of linear() and cross_entropy(); a chunk must have at least one row.
+struct LinearCrossEntropy {
+  Tensor hidden;  // [..., in]
+  Parameter weight;
+  Parameter bias;  // may be undefined
+  WeightLayout layout = WeightLayout::in_out;
+  Tensor targets;                   // i32, one a row
+  std::int64_t rows_per_chunk = 0;  // 0: as many as have chunk_logits logits
+  std::int32_t ignore_index = -1;
+
+  // 256 MiB in f32. Every chunk reads and writes the whole gradient of the weight: with less than about a thousand rows
+  // a chunk, that would cost a GPU more than the product itself.
+  static constexpr std::int64_t chunk_logits = std::int64_t{1} << 26;
+};
+Loss linear_cross_entropy(Tape& tape, const LinearCrossEntropy& op);
 
 }  // namespace accrue::nn

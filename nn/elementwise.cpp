@@ -39,12 +39,16 @@ Tensor dropout(Tape& tape, const Tensor& x, float p, std::uint32_t site) {
 Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
   const Tensor y = empty_like(a);
   kernels::add({.out = y, .a = a, .b = b});
-  tape.record("add", y, [y_node = Node(y), a_node = Node(a), b_node = Node(b)](Tape& t) {
-    const Tensor dy = t.take_grad(y_node);
-    t.contribute(a_node, dy, add_gradient);
-    t.contribute(b_node, dy, add_gradient);
-  });
+  record_add(tape, y, a, b);
   return y;
+}
+
+void record_add(Tape& tape, const Tensor& sum, const Tensor& a, const Tensor& b) {
+  tape.record("add", sum, [sum_node = Node(sum), a_node = Node(a), b_node = Node(b)](Tape& t) {
+    const Tensor gradient = t.take_grad(sum_node);
+    t.contribute(a_node, gradient, add_gradient);
+    t.contribute(b_node, gradient, add_gradient);
+  });
 }
 
 Tensor cast(Tape& tape, const Tensor& x, DType dtype) {

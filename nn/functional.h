@@ -32,6 +32,14 @@ Tensor embedding(Tape& tape, const Tensor& ids, const Parameter& table, const Pa
 // y [..., C] = (x - mean) / sqrt(variance + eps) * gamma + beta over the last axis of x [..., C]; gamma, beta [C].
 Tensor layernorm(Tape& tape, const Tensor& x, const Parameter& gamma, const Parameter& beta, float eps = 1e-5f);
 
+// sum = x + residual and y = layernorm(sum), of one shape, in one pass over memory; the same bits as add() followed by
+// layernorm(), forward and backward.
+struct ResidualLayerNorm {
+  Tensor sum, y;
+};
+ResidualLayerNorm residual_layernorm(Tape& tape, const Tensor& x, const Tensor& residual, const Parameter& gamma,
+                                     const Parameter& beta, float eps = 1e-5f);
+
 // y = kind(x), element by element, of x's shape.
 Tensor activation(Tape& tape, const Tensor& x, kernels::Activation kind);
 inline Tensor gelu(Tape& tape, const Tensor& x) { return activation(tape, x, kernels::Activation::gelu); }

@@ -82,8 +82,8 @@ void GptBlock::register_into(Registry registry) {
 
 Tensor GptBlock::forward(Tape& tape, const Tensor& x) const {
   const Tensor attended = attention_.forward(tape, norm1_.forward(tape, x));
-  const Tensor middle = add(tape, x, attention_dropout_.forward(tape, attended));
-  const Tensor expanded = gelu(tape, expand_.forward(tape, norm2_.forward(tape, middle)));
+  const auto [middle, normalized] = norm2_.forward(tape, x, attention_dropout_.forward(tape, attended));
+  const Tensor expanded = gelu(tape, expand_.forward(tape, normalized));
   return add(tape, middle, mlp_dropout_.forward(tape, contract_.forward(tape, expanded)));
 }
 
@@ -119,7 +119,10 @@ Tensor Gpt::forward(Tape& tape, const Tensor& ids) const {
 }
 
 Loss Gpt::loss(Tape& tape, const Tensor& ids, const Tensor& targets) const {
-  return cross_entropy(tape, forward(tape, ids), targets);
+  return linear_cross_entropy(tape, {.hidden = hidden(tape, ids),
+                                     .weight = token_table_,
+                                     .layout = WeightLayout::out_in,
+                                     .targets = targets});
 }
 
 Tensor Gpt::next_logits(const Tensor& ids) const {

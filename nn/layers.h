@@ -52,6 +52,10 @@ class LayerNorm final : public Module {
   explicit LayerNorm(std::int64_t width, float eps = 1e-5f) : width_(width), eps_(eps) {}
   void register_into(Registry registry) override;
   Tensor forward(Tape& tape, const Tensor& x) const override { return layernorm(tape, x, gamma_, beta_, eps_); }
+  // Of x + residual, which comes back beside it.
+  ResidualLayerNorm forward(Tape& tape, const Tensor& x, const Tensor& residual) const {
+    return residual_layernorm(tape, x, residual, gamma_, beta_, eps_);
+  }
 
  private:
   std::int64_t width_;

@@ -1,6 +1,7 @@
 #include "kernels/bias.h"
 #include "kernels/matmul.h"
 #include "nn/functional.h"
+#include "nn/linear_parts.h"
 
 namespace accrue::nn {
 namespace {
@@ -8,34 +9,49 @@ namespace {
 // The product over all rows at once: to matmul, a second operand of three axes would mean a batch of products.
 Tensor as_matrix(const Tensor& x) { return x.view({x.shape().rows(), x.shape().last()}); }
 
-void linear_backward(Tape& tape, const Node& y, const Tensor& x, const Parameter& weight, const Parameter& bias,
-                     WeightLayout layout) {
-  const bool out_in = layout == WeightLayout::out_in;
-  const Tensor dy = tape.grad(y);
-  if (bias.defined()) kernels::bias_backward({.dbias = tape.grad_slot(bias), .dy = dy});
-  const GradSlot dw = tape.grad_slot(weight);
-  kernels::matmul({.out = dw.tensor,
-                   .a = as_matrix(out_in ? dy : x),
-                   .b = as_matrix(out_in ? x : dy),
-                   .transpose_a = true,
-                   .write = dw.write});
-  if (const GradSlot dx = tape.grad_slot(x))
-    kernels::matmul({.out = dx.tensor, .a = dy, .b = weight.value(), .transpose_b = !out_in, .write = dx.write});
-}
-
 }  // namespace
 
-Tensor linear(Tape& tape, const Tensor& x, const Parameter& weight, const Parameter& bias, WeightLayout layout) {
+std::int64_t linear_width(const Tensor& x, const Parameter& weight, WeightLayout layout) {
   const bool out_in = layout == WeightLayout::out_in;
   check(weight.shape().rank() == 2, "linear: {} must have two axes, but has shape {}", weight.name(), weight.shape());
   const std::int64_t in = weight.shape()[out_in ? 1 : 0], out = weight.shape()[out_in ? 0 : 1];
   check(x.shape().rank() >= 1 && x.shape().last() == in, "linear: the last axis of x {} must be {} to match {} {}",
         x.shape(), in, weight.name(), weight.shape());
-  const Tensor y = Tensor::empty(x.shape().with_last(out), x.dtype(), x.device());
-  kernels::matmul(
-      {.out = y, .a = x, .b = weight.value(), .transpose_b = out_in, .bias = bias.defined() ? bias.value() : Tensor()});
+  return out;
+}
+
+void linear_forward(const Tensor& y, const Tensor& x, const Parameter& weight, const Parameter& bias,
+                    WeightLayout layout) {
+  kernels::matmul({.out = y,
+                   .a = x,
+                   .b = weight.value(),
+                   .transpose_b = layout == WeightLayout::out_in,
+                   .bias = bias.defined() ? bias.value() : Tensor()});
+}
+
+void linear_gradients(const LinearGradients& op) {
+  const bool out_in = op.layout == WeightLayout::out_in;
+  if (op.dbias) kernels::bias_backward({.dbias = op.dbias, .dy = op.dy});
+  kernels::matmul({.out = op.dweight.tensor,
+                   .a = as_matrix(out_in ? op.dy : op.x),
+                   .b = as_matrix(out_in ? op.x : op.dy),
+                   .transpose_a = true,
+                   .write = op.dweight.write});
+  if (op.dx)
+    kernels::matmul({.out = op.dx.tensor, .a = op.dy, .b = op.weight, .transpose_b = !out_in, .write = op.dx.write});
+}
+
+Tensor linear(Tape& tape, const Tensor& x, const Parameter& weight, const Parameter& bias, WeightLayout layout) {
+  const Tensor y = Tensor::empty(x.shape().with_last(linear_width(x, weight, layout)), x.dtype(), x.device());
+  linear_forward(y, x, weight, bias, layout);
   tape.record("linear", y, [y_node = Node(y), x, weight, bias, layout](Tape& t) {
-    linear_backward(t, y_node, x, weight, bias, layout);
+    linear_gradients({.dx = t.grad_slot(x),
+                      .dweight = t.grad_slot(weight),
+                      .dbias = bias.defined() ? t.grad_slot(bias) : GradSlot(),
+                      .dy = t.grad(y_node),
+                      .x = x,
+                      .weight = weight.value(),
+                      .layout = layout});
   });
   return y;
 }

@@ -13,6 +13,7 @@
 #include "tests/testing/compare.h"
 #include "tests/testing/gradcheck.h"
 #include "tests/testing/instruction_sets.h"
+#include "tests/testing/reference_cross_entropy.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
@@ -20,78 +21,32 @@ namespace accrue::kernels {
 namespace {
 
 using testing::error_message;
+using Reference = testing::CrossEntropyReference;
 using Doubles = std::vector<double>;
 using Targets = std::vector<std::int32_t>;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-
-constexpr double u = testing::unit_roundoff(DType::f32);
-
-// What the definition gives, and first-order bounds of a float kernel's errors.
-struct Reference {
-  double loss = 0, loss_bound = 0;
-  std::int64_t count = 0;
-  Doubles gradient, gradient_bounds;  // of the loss
-};
-
-// Roundings of a sum of exponentials: over at most 4096 elements in f32, four lanes or more, two at a time, then across
-// lanes; what lies between such parts is f64.
-double additions(std::int64_t classes) {
-  const double part = std::max(4096.0, static_cast<double>((classes + 63) / 64));
-  return std::min(static_cast<double>(classes), part) / 8 + 8;
-}
-
-void add_row(const double* x, std::int32_t target, std::int64_t classes, Reference& r, double* gradient,
-             double* bounds) {
-  constexpr double smallest = 0x1p-149;  // a result below 2^-126 may lose this much
-  const double max = *std::max_element(x, x + classes);
-  // A term e^(x - max): the difference is rounded, the exponential is within 2 ulp.
-  const auto term_error = [&](std::int64_t i) { return (max - x[i] + 4) * u; };
-  double sum = 0, sum_error = 0;
-  for (std::int64_t i = 0; i < classes; ++i) {
-    sum += std::exp(x[i] - max);
-    sum_error += std::exp(x[i] - max) * term_error(i) + smallest;
-  }
-  const double relative = sum_error / sum + additions(classes) * u;
-  for (std::int64_t i = 0; i < classes; ++i) {
-    gradient[i] = std::exp(x[i] - max) / sum;
-    // The term, the sum, the factor that divides by it and the product.
-    bounds[i] = gradient[i] * (term_error(i) + relative + 2 * u) + 2 * smallest;
-  }
-  gradient[target] -= 1;
-  bounds[target] += 2 * u;  // what is subtracted and the difference are rounded
-  const double loss = std::log(sum) + (max - x[target]);
-  r.loss += loss;
-  r.loss_bound += relative;
-  ++r.count;
-}
-
-Reference reference(const Doubles& logits, const Targets& targets, std::int64_t classes, std::int32_t ignored = -1) {
-  Reference r;
-  r.gradient.assign(logits.size(), 0);
-  r.gradient_bounds.assign(logits.size(), 0);
-  for (std::size_t row = 0; row < targets.size(); ++row) {
-    const std::size_t at = row * static_cast<std::size_t>(classes);
-    if (targets[row] != ignored)
-      add_row(logits.data() + at, targets[row], classes, r, r.gradient.data() + at, r.gradient_bounds.data() + at);
-  }
-  r.loss_bound += static_cast<double>(4 * r.count) * 0x1p-53 * r.loss;  // logarithms and sums in f64
-  return r;
-}
 
 struct Problem {
   std::int64_t classes;
   Targets targets;
   Tensor logits;
 
-  Problem(std::int64_t rows, std::int64_t columns, Device device, float mean = 0, std::uint64_t seed = 1)
-      : classes(columns), logits(testing::random_tensor({rows, columns}, seed, DType::f32, device, mean, 2)) {
+  Problem(std::int64_t rows, std::int64_t columns, Device device, float mean = 0, std::uint64_t seed = 1,
+          DType dtype = DType::f32)
+      : classes(columns), logits(testing::random_tensor({rows, columns}, seed, dtype, device, mean, 2)) {
     std::mt19937_64 generator(seed);
     for (std::int64_t row = 0; row < rows; ++row)
       targets.push_back(static_cast<std::int32_t>(generator() % static_cast<std::uint64_t>(columns)));
   }
 
-  Reference expected() const { return reference(testing::to_doubles(logits), targets, classes); }
+  // The logits are exact in their dtype; the gradient is rounded to it once.
+  Reference expected(std::int32_t ignored = -1) const {
+    Reference r =
+        testing::cross_entropy_reference(testing::to_doubles(logits), targets, classes, logits.device(), ignored);
+    r.gradient_bounds = testing::rounded_once(r.gradient_bounds, r.gradient, logits.dtype());
+    return r;
+  }
 
   CrossEntropy arguments(LossGradient gradient) const {
     const Tensor terms = empty_loss_terms(logits.device());
@@ -111,28 +66,65 @@ LossTerms run(const CrossEntropy& op) {
 
 TEST(CrossEntropy, LossAndGradientMatchTheDefinition) {
   for (Device device : testing::devices())
-    for (std::int64_t rows : testing::sweep_rows)
-      for (std::int64_t classes : testing::sweep_cols) {
-        SCOPED_TRACE(fmt::format("{} rows, {} classes", rows, classes));
-        const Problem problem(rows, classes, device);
-        const Reference expected = problem.expected();
-        const CrossEntropy op = problem.arguments(LossGradient::in_place);
-        const LossTerms terms = run(op);
-        EXPECT_EQ(terms.count, rows);
-        EXPECT_NEAR(terms.sum, expected.loss, expected.loss_bound);
-        EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
-      }
+    for (DType dtype : testing::activation_dtypes(device))
+      for (std::int64_t rows : testing::sweep_rows)
+        for (std::int64_t classes : testing::sweep_cols) {
+          SCOPED_TRACE(fmt::format("{} rows, {} classes, {} on {}", rows, classes, name_of(dtype), device.to_string()));
+          const Problem problem(rows, classes, device, 0, 1, dtype);
+          const Reference expected = problem.expected();
+          const CrossEntropy op = problem.arguments(LossGradient::in_place);
+          const LossTerms terms = run(op);
+          EXPECT_EQ(terms.count, rows);
+          EXPECT_NEAR(terms.sum, expected.loss, expected.loss_bound);
+          EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
+        }
 }
 
 TEST(CrossEntropy, VocabulariesOfSeveralPartsMatchTheDefinition) {
   for (Device device : testing::devices())
-    for (std::int64_t classes : {8192, 50257, 262145}) {
-      const Problem problem(2, classes, device);
-      const Reference expected = problem.expected();
-      const CrossEntropy op = problem.arguments(LossGradient::in_place);
-      EXPECT_NEAR(run(op).sum, expected.loss, expected.loss_bound);
-      EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
-    }
+    for (DType dtype : testing::activation_dtypes(device))
+      for (std::int64_t classes : {8192, 50257, 262145}) {
+        if (classes > 100000 && device.kind != DeviceKind::cpu) continue;
+        SCOPED_TRACE(fmt::format("{} classes, {} on {}", classes, name_of(dtype), device.to_string()));
+        const Problem problem(2, classes, device, 0, 1, dtype);
+        const Reference expected = problem.expected();
+        const CrossEntropy op = problem.arguments(LossGradient::in_place);
+        EXPECT_NEAR(run(op).sum, expected.loss, expected.loss_bound);
+        EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
+      }
+}
+
+// In ascending rows a thread of a GPU finds a new maximum, by which it rescales its sum, in every pack.
+TEST(CrossEntropy, AscendingLogitsMatchTheDefinition) {
+  for (Device device : testing::devices()) {
+    std::vector<float> values(9001);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i) * 0.01f;
+    Problem problem(1, 9001, device);
+    problem.logits = testing::tensor_of(values, {1, 9001}, DType::f32, device);
+    const Reference expected = problem.expected();
+    const CrossEntropy op = problem.arguments(LossGradient::in_place);
+    EXPECT_NEAR(run(op).sum, expected.loss, expected.loss_bound);
+    EXPECT_TRUE(testing::within(op.logits, expected.gradient, expected.gradient_bounds));
+  }
+}
+
+TEST(CrossEntropy, TakesViewsThatBeginAtAnyElement) {
+  for (Device device : testing::devices())
+    for (DType dtype : testing::activation_dtypes(device))
+      for (std::int64_t first = 1; first < 8; ++first) {
+        SCOPED_TRACE(fmt::format("element {}, {} on {}", first, name_of(dtype), device.to_string()));
+        const Problem problem(3, 37, device, 0, 1, dtype);
+        const Reference expected = problem.expected();
+        CrossEntropy op = problem.arguments(LossGradient::in_place);
+        const Tensor buffer = Tensor::zeros({first + 3 * 37 + 1}, dtype, device);
+        const Tensor view = buffer.view({3, 37}, first);
+        view.copy_from(op.logits);
+        op.logits = view;
+        EXPECT_NEAR(run(op).sum, expected.loss, expected.loss_bound);
+        EXPECT_TRUE(testing::within(view, expected.gradient, expected.gradient_bounds));
+        EXPECT_EQ(testing::to_doubles(buffer).back(), 0);
+        EXPECT_EQ(testing::to_doubles(buffer)[static_cast<std::size_t>(first) - 1], 0);
+      }
 }
 
 // Of 50257 classes most have a probability of about 1e-5: the bounds must see those as well.
@@ -190,7 +182,8 @@ TEST(CrossEntropy, GradientMatchesFiniteDifferences) {
     const CrossEntropy op = problem.arguments(LossGradient::in_place);
     run(op);
     const Doubles numeric = testing::numeric_gradient(
-        [&](const Doubles& x) { return reference(x, problem.targets, 31).loss; }, testing::to_doubles(problem.logits));
+        [&](const Doubles& x) { return testing::cross_entropy_reference(x, problem.targets, 31, device).loss; },
+        testing::to_doubles(problem.logits));
     // The reference rounds about 40 times in f64 around its loss, divided by h = 1e-3; the fifth derivative of a
     // logsumexp is below 24, times h^4.
     const double numeric_error = 40 * 0x1p-53 * expected.loss / 1e-3 + 24e-12;
@@ -227,7 +220,7 @@ TEST(CrossEntropy, IgnoredRowsGetExactZerosWhateverTheirLogits) {
       op.ignore_index = ignored;
       const LossTerms terms = run(op);
       EXPECT_EQ(terms.count, 2);
-      const Reference expected = reference(testing::to_doubles(problem.logits), problem.targets, 33, ignored);
+      const Reference expected = problem.expected(ignored);
       EXPECT_NEAR(terms.sum, expected.loss, expected.loss_bound);
       const std::vector<float> gradient = op.logits.to_vector<float>();
       for (std::size_t i = 0; i < 33; ++i) {
@@ -318,19 +311,71 @@ TEST(CrossEntropy, ClassesOfMinusInfinityHaveNoProbability) {
   }
 }
 
-TEST(CrossEntropy, ATargetOutOfRangeIsRefusedBeforeAnythingChanges) {
+// The CPU looks at all targets first; a GPU's kernels report one to the next call that waits for them.
+TEST(CrossEntropy, ATargetOutOfRangeIsRefusedAndItsRowDoesNotChange) {
   for (Device device : testing::devices())
     for (std::int32_t bad : {31, 1000, -2}) {
       Problem problem(7, 31, device);
       problem.targets[1] = -1;
       problem.targets[6] = bad;
-      const CrossEntropy op = problem.arguments(LossGradient::in_place);
+      CrossEntropy op = problem.arguments(LossGradient::in_place);
       const std::vector<std::uint8_t> terms = op.terms.to_vector<std::uint8_t>();
-      EXPECT_EQ(error_message([&] { cross_entropy(op); }, ErrorKind::bad_data),
+      const auto message = [&] {
+        return error_message(
+            [&] {
+              cross_entropy(op);
+              op.terms.to_vector<std::uint8_t>();
+            },
+            ErrorKind::bad_data);
+      };
+      EXPECT_EQ(message(),
                 fmt::format("cross_entropy: the target of row 6 must be in [0, 31) or -1 (ignored), but is {}", bad));
-      EXPECT_EQ(op.logits.to_vector<float>(), problem.logits.to_vector<float>());
-      EXPECT_EQ(op.terms.to_vector<std::uint8_t>(), terms);
+      const auto row = [](const Tensor& logits) { return logits.view({31}, 6 * 31).to_vector<float>(); };
+      EXPECT_EQ(row(op.logits), row(problem.logits));
+      if (device.kind == DeviceKind::cpu) {
+        EXPECT_EQ(op.logits.to_vector<float>(), problem.logits.to_vector<float>());
+        EXPECT_EQ(op.terms.to_vector<std::uint8_t>(), terms);
+      } else {
+        EXPECT_EQ(read_loss_terms(op.terms).count, 5);
+      }
+      op.first_row = 100;
+      EXPECT_EQ(message(),
+                fmt::format("cross_entropy: the target of row 106 must be in [0, 31) or -1 (ignored), but is {}", bad));
     }
+}
+
+TEST(CrossEntropy, PartsOfABatchAddUpToTheWhole) {
+  for (Device device : testing::devices())
+    for (LossReduction reduction : {LossReduction::sum, LossReduction::mean}) {
+      Problem problem(7, 33, device);
+      problem.targets[2] = problem.targets[3] = -1;
+      CrossEntropy whole = problem.arguments(LossGradient::in_place), parts = problem.arguments(LossGradient::in_place);
+      whole.reduction = reduction;
+      const LossTerms expected = run(whole);
+      for (const auto& [first, rows] : {std::pair<std::int64_t, std::int64_t>{0, 3}, {3, 1}, {4, 3}}) {
+        CrossEntropy part = parts;
+        part.logits = parts.logits.view({rows, 33}, first * 33);
+        part.targets = parts.targets.view({rows}, first);
+        part.reduction = reduction;
+        part.terms_write = first == 0 ? Write::overwrite : Write::accumulate;  // the old bytes are NaN
+        if (reduction == LossReduction::mean) part.mean_over = parts.targets;
+        cross_entropy(part);
+      }
+      const LossTerms terms = read_loss_terms(parts.terms);
+      EXPECT_EQ(terms.count, expected.count);
+      EXPECT_NEAR(terms.sum, expected.sum, 7 * 0x1p-53 * expected.sum);  // additions in f64
+      EXPECT_EQ(parts.logits.to_vector<float>(), whole.logits.to_vector<float>());
+    }
+}
+
+TEST(CrossEntropy, TwoRunsGiveTheSameBits) {
+  for (Device device : testing::devices()) {
+    const Problem problem(37, 1000, device);
+    const CrossEntropy first = problem.arguments(LossGradient::in_place),
+                       second = problem.arguments(LossGradient::in_place);
+    EXPECT_EQ(run(first).sum, run(second).sum);
+    EXPECT_EQ(first.logits.to_vector<float>(), second.logits.to_vector<float>());
+  }
 }
 
 TEST(CrossEntropy, AnyNumberOfThreadsGivesTheSameBits) {
@@ -397,6 +442,10 @@ TEST(CrossEntropy, ErrorsNameTheOperand) {
   EXPECT_EQ(error([](auto& op) { op.terms = Tensor::zeros({4}); }), "cross_entropy: terms must be u8, but is f32");
   EXPECT_EQ(error([](auto& op) { op.terms = Tensor::zeros({8}, DType::u8); }),
             "cross_entropy: terms must have shape [16] as empty_loss_terms() makes it, but has [8]");
+  EXPECT_EQ(error([](auto& op) { op.mean_over = Tensor::zeros({7}); }),
+            "cross_entropy: mean_over must be i32, but is f32");
+  EXPECT_EQ(error([](auto& op) { op.mean_over = Tensor::zeros({7}, DType::i32); }),
+            "cross_entropy: mean_over is for LossReduction::mean alone");
   EXPECT_EQ(error([](auto& op) { op.loss_scale = Tensor::zeros({2}); }),
             "cross_entropy: loss_scale must have shape [1] (one factor), but has [2]");
   EXPECT_EQ(error([](auto& op) { op.loss_scale = Tensor::zeros({1}, DType::f16); }),

@@ -149,6 +149,42 @@ TEST(LayerNorm, BackwardMatchesFiniteDifferences) {
        .terms = 18});
 }
 
+// Either output, and both, may be read by what follows.
+TEST(ResidualLayerNorm, HasTheBitsOfAddAndLayerNormForwardAndBackward) {
+  const auto reads_sum = [](Tape&, const Tensor& sum, const Tensor&) { return sum; };
+  const auto reads_norm = [](Tape&, const Tensor&, const Tensor& y) { return y; };
+  const auto reads_both = [](Tape& t, const Tensor& sum, const Tensor& y) { return add(t, y, sum); };
+  using Rest = std::function<Tensor(Tape&, const Tensor&, const Tensor&)>;
+  for (const Device device : devices())
+    for (const Rest& rest : {Rest(reads_sum), Rest(reads_norm), Rest(reads_both)}) {
+      const Tensor x = random_tensor({2, 3, 6}, 1, DType::f32, device),
+                   seed = random_tensor({2, 3, 6}, 3, DType::f32, device);
+      const Tensor residual = random_tensor({2, 3, 6}, 2, DType::f32, device);
+      const auto run = [&](auto&& first) {
+        Parameters parameters({{6}, {6}}, device);
+        Tape tape;
+        tape.require_grad(x);
+        tape.require_grad(residual);
+        const ResidualLayerNorm both = first(tape, parameters.all[0], parameters.all[1]);
+        const Tensor result = rest(tape, both.sum, both.y);
+        tape.contribute(result, seed, add_gradient);
+        tape.backward();
+        std::vector<std::vector<double>> values = {to_doubles(both.sum), to_doubles(both.y), to_doubles(tape.grad(x)),
+                                                   to_doubles(tape.grad(residual))};
+        for (const Parameter& parameter : parameters.all)
+          values.push_back(parameter.fresh() ? std::vector<double>() : to_doubles(parameter.grad()));
+        return values;
+      };
+      EXPECT_EQ(run([&](Tape& t, const Parameter& gamma, const Parameter& beta) {
+                  return residual_layernorm(t, x, residual, gamma, beta);
+                }),
+                run([&](Tape& t, const Parameter& gamma, const Parameter& beta) {
+                  const Tensor sum = add(t, x, residual);
+                  return ResidualLayerNorm{.sum = sum, .y = layernorm(t, sum, gamma, beta)};
+                }));
+    }
+}
+
 double reference_gelu(double x) {
   return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
 }

@@ -6,7 +6,15 @@
 
 #include <cstdint>
 
+#include "core/shape.h"
+
 namespace accrue::cuda {
+
+// What a message says about the operation itself; the host knows it before the kernel starts.
+struct FaultContext {
+  Shape shape;              // of the tensor that the place is in
+  std::int64_t number = 0;  // what else the message names
+};
 
 // What went wrong first, in memory that host and device share.
 struct Fault {
@@ -15,6 +23,7 @@ struct Fault {
   std::int64_t place;
   std::int64_t value;
   std::int64_t limit;
+  FaultContext context;
 };
 using FaultThrower = void (*)(const Fault&);
 
@@ -22,6 +31,7 @@ using FaultThrower = void (*)(const Fault&);
 struct FaultSink {
   std::int32_t* claimed;
   Fault* record;
+  FaultContext context = {};
 };
 
 // The sink of the device whose stream the calling thread uses.
@@ -34,6 +44,7 @@ inline __device__ void report_fault(FaultSink sink, std::uintptr_t thrower, std:
   sink.record->place = place;
   sink.record->value = value;
   sink.record->limit = limit;
+  sink.record->context = sink.context;
   __threadfence_system();
   *static_cast<volatile std::uintptr_t*>(&sink.record->thrower) = thrower;
 }
