@@ -13,7 +13,7 @@ namespace accrue::bench {
 namespace {
 
 constexpr double cold_bytes = 256 << 20;  // several times the second-level cache of any GPU up to Hopper
-constexpr std::int64_t most_copies = 64;
+constexpr double most_copies = 64;
 constexpr double seconds_between_waits = 2e-3;
 constexpr std::int64_t most_calls_between_waits = 1000;
 
@@ -22,12 +22,14 @@ std::vector<std::function<void()>>& registrations() {
   return all;
 }
 
-// The work with operands of its own, as often as it takes that none is in the GPU's cache when its turn comes.
+// The work with operands of its own, as often as it takes that none is in the GPU's cache when its turn comes. Not
+// where that would take very many: such a call is all launch, cold or not.
 std::vector<Work> cold_copies(Device device, const MakeWork& make) {
   std::vector<Work> copies = {make()};
   if (device.kind == DeviceKind::cpu || copies.front().bytes == 0) return copies;
-  const auto wanted = static_cast<std::int64_t>(std::min<double>(cold_bytes / copies.front().bytes, most_copies));
-  while (static_cast<std::int64_t>(copies.size()) < wanted) copies.push_back(make());
+  const double wanted = cold_bytes / copies.front().bytes;
+  if (wanted > most_copies) return copies;
+  while (static_cast<double>(copies.size()) < wanted) copies.push_back(make());
   return copies;
 }
 

@@ -43,7 +43,7 @@ using MakeWork = std::function<Work()>;
 // Registers NAME/DTYPE/SIZE/DEVICE; `make` allocates the operands when the benchmark runs. Reported are bytes/s, FLOP/s
 // and the percentage of the measured peak of what bounds the operation. On the CPU small operands stay in its caches,
 // and the percentage may then exceed 100; on a GPU the calls take turns on copies of the operands that together are
-// several times its second-level cache, so the figures are those of cold operands.
+// several times its second-level cache, so the figures are those of cold operands (of 4 MiB and more together).
 void add_benchmark(const std::string& name, const Variant& variant, const std::string& size, MakeWork make);
 
 // Has `add` register benchmarks once main() begins.
