@@ -5,6 +5,7 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
 #include "kernels/layernorm.h"
+#include "kernels/residual_layernorm.h"
 
 namespace accrue::bench {
 namespace {
@@ -55,6 +56,23 @@ void add_layernorm() {
   });
 }
 
+void add_residual_layernorm() {
+  add_for_models("residual_layernorm", [](const Model& m, const Variant& v) {
+    const LayerNormOperands operands(m, v);
+    const Tensor sum = empty_like(operands.x);
+    const ResidualLayerNorm pass{.sum = sum,
+                                 .y = operands.y,
+                                 .mean = operands.mean,
+                                 .rstd = operands.rstd,
+                                 .x = operands.x,
+                                 .residual = operands.dy,
+                                 .gamma = operands.gamma,
+                                 .beta = operands.beta};
+    const double n = m.elements(), rows = static_cast<double>(m.rows()), cols = static_cast<double>(m.width);
+    return Work{[=] { residual_layernorm(pass); }, (4 * n + 2 * cols) * v.element_bytes() + 8 * rows, 9 * n};
+  });
+}
+
 // Rows of the table that are named at least once.
 std::int64_t rows_named(const Tensor& ids) {
   std::vector<std::int32_t> named = ids.to_vector<std::int32_t>();
@@ -98,6 +116,7 @@ void add_cross_entropy(const std::string& name, LossGradient gradient) {
 
 const Registration registration([] {
   add_layernorm();
+  add_residual_layernorm();
   add_embedding();
   add_cross_entropy("cross_entropy/forward", LossGradient::none);
   add_cross_entropy("cross_entropy/gradient", LossGradient::in_place);
