@@ -119,10 +119,8 @@ Tensor Gpt::forward(Tape& tape, const Tensor& ids) const {
 }
 
 Loss Gpt::loss(Tape& tape, const Tensor& ids, const Tensor& targets) const {
-  return linear_cross_entropy(tape, {.hidden = hidden(tape, ids),
-                                     .weight = token_table_,
-                                     .layout = WeightLayout::out_in,
-                                     .targets = targets});
+  return linear_cross_entropy(
+      tape, {.hidden = hidden(tape, ids), .weight = token_table_, .layout = WeightLayout::out_in, .targets = targets});
 }
 
 Tensor Gpt::next_logits(const Tensor& ids) const {

@@ -240,10 +240,15 @@ TEST(Gpt, NextLogitsAreTheLastRowOfTheForwardPass) {
     for (const std::int64_t time : {1, 4, 6}) {
       const Tensor ids = Tensor::from<std::int32_t>(random_integers(time, 11, 8), {1, time}, device);
       Tape tape = Tape::inference();
-      const auto all = bits_of(gpt.model.forward(tape, ids));
+      const Tensor all = gpt.model.forward(tape, ids);
       const Tensor next = gpt.model.next_logits(ids);
       EXPECT_EQ(next.shape(), (Shape{11}));
-      EXPECT_EQ(bits_of(next), std::vector<std::uint32_t>(all.end() - 11, all.end()));
+      const Tensor last = all.view({11}, (time - 1) * 11);
+      // On a GPU the library may sum a product of one row in another order: the head's 8 terms.
+      if (device.kind == DeviceKind::cpu)
+        EXPECT_EQ(bits_of(next), bits_of(last));
+      else
+        EXPECT_LE(relative_error(to_doubles(next), to_doubles(last)), chain_bound(0, 1));
     }
   }
 }
