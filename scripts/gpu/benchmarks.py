@@ -15,13 +15,19 @@ COLUMNS = [("GB/s", "bytes_per_second", 1e-9, 0), ("TFLOP/s", "FLOP/s", 1e-12, 1
 
 
 def groups(context, pattern):
-    """{operation: regular expression of its benchmarks}, the peaks first."""
+    """[(operation, names of its benchmarks)], the peaks first."""
     listed = run([context.installation.program("accrue_bench"), f"--benchmark_filter={pattern}",
                   "--benchmark_list_tests"], Deadline(120), context.installation.environment())
     names = [line.strip() for line in listed.output.splitlines() if "/cuda" in line]
     operations = sorted({name.split("/")[0] for name in names}, key=lambda name: (name != "peak", name))
-    return {operation: f"^({'|'.join(re.escape(name) for name in names if name.split('/')[0] == operation)})$"
-            for operation in operations}
+    return [(operation, [name for name in names if name.split("/")[0] == operation]) for operation in operations]
+
+
+def run_group(context, names, deadline):
+    pattern = f"^({'|'.join(re.escape(name) for name in names)})$"
+    return run([context.installation.program("accrue_bench"), f"--benchmark_filter={pattern}",
+                "--benchmark_format=json", f"--benchmark_min_time={LEAST_SECONDS[context.tiny]}"], deadline,
+               context.installation.environment(), keep_errors_apart=True)
 
 
 def rows_of(output):
@@ -51,18 +57,20 @@ def check(context, deadline):
     part = Part("benchmarks")
     table = [["benchmark", "µs", *(heading for heading, *_ in COLUMNS)]]
     figures = []
-    for operation, pattern in groups(context, TINY if context.tiny else FULL).items():
-        done = run([context.installation.program("accrue_bench"), f"--benchmark_filter={pattern}",
-                    "--benchmark_format=json", f"--benchmark_min_time={LEAST_SECONDS[context.tiny]}"], deadline,
-                   context.installation.environment(), keep_errors_apart=True)
+    all_groups = groups(context, TINY if context.tiny else FULL)
+    left = sum(len(names) for _, names in all_groups)
+    for operation, names in all_groups:
+        done = run_group(context, names, deadline.part(len(names) / left))
+        left -= len(names)
         rows = rows_of(done.output)
         errors = [f"{bare(row['name'])}: {row['error_message']}" for row in rows if row.get("error_occurred")]
         good = [row for row in rows if not row.get("error_occurred")]
         figures += good
         table += [cells(row) for row in good]
         status = STOPPED if done.exit_code is None else FAILED if errors or done.status != PASSED else PASSED
-        part.add(operation, status, done.seconds,
-                 "; ".join(errors[:3]) or (f"{len(good)} benchmarks" if done.status == PASSED else done.last_lines(4)))
+        ended = done.status != FAILED or errors
+        part.add(operation, status, done.seconds, "; ".join(
+            [f"{len(good)} of {len(names)} benchmarks", *errors[:3], *([] if ended else [done.last_lines(4)])]))
     if not part.lines:
         part.note = "no benchmark of a CUDA device is here"
     part.tables["kernels"] = table
