@@ -9,6 +9,7 @@ from gpu.result import Part
 # Sizes that keep a GPU busy; smaller ones measure launches.
 FULL = r"^(peak/.*/cuda|.*/(gpt2_124m|odd_255x80|dropout_256x64|long_4096x64|wide_2048x128)/cuda|step_control/.*/cuda)"
 TINY = r"^(peak/copy/cuda|.*/tiny/cuda)"
+LEAST_GROUP_SECONDS = 20  # of every operation: its process begins by measuring the peaks
 LEAST_SECONDS = {True: "0.001", False: "0.1"}  # of measuring each benchmark, by --tiny
 # What the columns of a report are made of: (heading, key in Google Benchmark's JSON, factor, digits).
 COLUMNS = [("GB/s", "bytes_per_second", 1e-9, 0), ("TFLOP/s", "FLOP/s", 1e-12, 1), ("% of peak", "%peak", 1, 0)]
@@ -60,7 +61,8 @@ def check(context, deadline):
     all_groups = groups(context, TINY if context.tiny else FULL)
     left = sum(len(names) for _, names in all_groups)
     for operation, names in all_groups:
-        done = run_group(context, names, deadline.part(len(names) / left))
+        share = max(LEAST_GROUP_SECONDS, deadline.left() * len(names) / left)
+        done = run_group(context, names, Deadline(min(deadline.left(), share)))
         left -= len(names)
         rows = rows_of(done.output)
         errors = [f"{bare(row['name'])}: {row['error_message']}" for row in rows if row.get("error_occurred")]
