@@ -98,7 +98,8 @@ def table(sides, arguments):
     for name, side in sides.items():
         if not side.runs:
             continue
-        ratios = [ours / theirs for ours, theirs in zip(sides["ours"].runs, side.runs)] if "ours" in sides else []
+        is_peer = "ours" in sides and name != "ours"
+        ratios = [ours / theirs for ours, theirs in zip(sides["ours"].runs, side.runs)] if is_peer else []
         rows.append([SIDES[name], f"{side.median():,.0f}", f"{side.median() * flop * 1e-12:.1f}",
                      f"{100 * side.median() * flop / arguments.peak:.0f} %" if arguments.peak else "–",
                      f"{statistics.median(ratios):.2f}" if ratios else "–",

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import shutil
 import sys
 
@@ -17,6 +18,12 @@ def of_nvidia_smi():
     asked = run(["nvidia-smi", f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader", "--id=0"], Deadline(30))
     values = [value.strip() for value in asked.output.strip().split(",")]
     return dict(zip(QUERY, values)) if asked.status == PASSED and len(values) == len(QUERY) else {}
+
+
+def of_description(device):
+    """The same, as far as Accrue's own description goes: "NVIDIA H100, compute capability 9.0, 79.1 GiB"."""
+    found = re.match(r"(.+), compute capability ([\d.]+), (.+)", device or "")
+    return dict(zip(("name", "compute_cap", "memory.total"), found.groups())) if found else {}
 
 
 def first_match(command, word):
@@ -50,7 +57,7 @@ def collect(installation):
     return {
         "cuda_device": device,
         "why_no_device": reason,
-        "gpu": of_nvidia_smi(),
+        "gpu": of_nvidia_smi() or of_description(device),
         "toolkit": first_match(["nvcc", "--version"], "release"),
         "compute_sanitizer": first_match(["compute-sanitizer", "--version"], "ersion"),
         "torch": torch_version(),
@@ -63,4 +70,4 @@ def collect(installation):
 
 def is_gpu(facts):
     """A real GPU, as opposed to the emulated device."""
-    return bool(facts["gpu"]) and facts["cuda_device"] is not None and "emulated" not in facts["cuda_device"].lower()
+    return facts["cuda_device"] is not None and "emulated" not in facts["cuda_device"].lower()

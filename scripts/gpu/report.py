@@ -6,8 +6,9 @@ SHOWN = {PASSED: "passed", FAILED: "**FAILED**", STOPPED: "**stopped**", NOT_RUN
 
 
 def one_line(text, limit=300):
+    """The text in one line of a table; of a long one the end, where programs say what went wrong."""
     flat = " ".join(text.split()).replace("|", "\\|")
-    return flat if len(flat) <= limit else flat[:limit] + " …"
+    return flat if len(flat) <= limit else "… " + flat[-limit:]
 
 
 def markdown_table(rows):

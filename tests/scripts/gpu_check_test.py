@@ -129,9 +129,14 @@ class Silicon(unittest.TestCase):
 
 class Facts(unittest.TestCase):
     def test_the_emulated_device_is_no_gpu(self):
-        self.assertTrue(facts.is_gpu({"gpu": {"name": "NVIDIA H100"}, "cuda_device": "NVIDIA H100, …"}))
-        self.assertFalse(facts.is_gpu({"gpu": {}, "cuda_device": "Emulated device"}))
-        self.assertFalse(facts.is_gpu({"gpu": {"name": "NVIDIA H100"}, "cuda_device": "Emulated device"}))
+        self.assertTrue(facts.is_gpu({"cuda_device": "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB"}))
+        self.assertFalse(facts.is_gpu({"cuda_device": "Accrue emulated device, compute capability 9.0, 1.0 GiB"}))
+        self.assertFalse(facts.is_gpu({"cuda_device": None}))
+
+    def test_a_gpu_is_known_without_nvidia_smi(self):
+        self.assertEqual(facts.of_description("NVIDIA H100, compute capability 9.0, 79.1 GiB"),
+                         {"name": "NVIDIA H100", "compute_cap": "9.0", "memory.total": "79.1 GiB"})
+        self.assertEqual(facts.of_description(None), {})
 
 
 class Report(unittest.TestCase):
