@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/cuda_devices.h"
 #include "core/host_memory.h"
 #include "testing/compare.h"
 
@@ -296,8 +297,11 @@ TEST_F(Allocation, RefusesARequestNoDeviceCanMeet) {
 TEST(AllocatorOf, IsOneAllocatorPerDevice) { EXPECT_EQ(&Allocator::of(Device::cpu()), &Allocator::of(Device::cpu())); }
 
 TEST(AllocatorOf, RefusesADeviceThatIsNotHere) {
-  EXPECT_EQ(error_message([] { Allocator::of({.kind = DeviceKind::cuda, .index = 1}); }, ErrorKind::no_device),
-            "no memory of device cuda:1: this build of Accrue has the CPU only");
+  const int count = cuda::device_count();
+  const std::string expected =
+      count == 0 ? "cuda:99: " + cuda::why_unavailable()
+                 : fmt::format("cuda:99: there is no such device, this machine has cuda:0 to cuda:{}", count - 1);
+  EXPECT_EQ(error_message([] { Allocator::of(Device::cuda(99)); }, ErrorKind::no_device), expected);
 }
 
 TEST(Category, HasANameForMessages) {

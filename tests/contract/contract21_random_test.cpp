@@ -14,18 +14,25 @@ namespace {
 using Gpt = Training<nn::Gpt>;
 
 // Logits of the training-mode forward pass for window 0 of a fresh accumulator, cut as given.
-std::vector<std::uint32_t> training_logits(const nn::GptConfig& config, const Samples& samples,
-                                           const std::vector<std::int64_t>& cut, std::uint64_t seed, Device device) {
+std::vector<float> training_logits(const nn::GptConfig& config, const Samples& samples,
+                                   const std::vector<std::int64_t>& cut, std::uint64_t seed, Device device) {
   Gpt training{nn::Gpt(config), device, {.accumulation = 1000, .seed = seed}};
-  std::vector<std::uint32_t> bits;
+  std::vector<float> logits;
   std::int64_t first = 0;
   for (const std::int64_t size : cut) {
     Tape tape = training.accumulator.begin_micro_batch(size);
-    const auto more = bits_of(training.model.forward(tape, samples.part(first, size).inputs));
-    bits.insert(bits.end(), more.begin(), more.end());
+    const auto more = training.model.forward(tape, samples.part(first, size).inputs).to_vector<float>();
+    logits.insert(logits.end(), more.begin(), more.end());
     first += size;
   }
-  return bits;
+  return logits;
+}
+
+// The same masks: the same bits on the CPU. On a GPU the rounding of a row depends on the rows beside it, by about 1e-6
+// of these logits; another mask changes them by as much as they are.
+bool show_the_same_masks(const std::vector<float>& a, const std::vector<float>& b, Device device) {
+  if (device.kind == DeviceKind::cpu) return a == b;
+  return relative_error({a.begin(), a.end()}, {b.begin(), b.end()}) < 1e-5;
 }
 
 TEST(Contract21, EverySampleSeesTheSameMasksUnderAnySplit) {
@@ -33,11 +40,14 @@ TEST(Contract21, EverySampleSeesTheSameMasksUnderAnySplit) {
     const nn::GptConfig config = small_gpt(0.3f);
     const Samples samples = gpt_samples(config, unequal_counts(6), 1, device);
     const auto whole = training_logits(config, samples, {6}, 5, device);
-    EXPECT_EQ(training_logits(config, samples, {3, 3}, 5, device), whole);
-    EXPECT_EQ(training_logits(config, samples, {1, 5}, 5, device), whole);
-    EXPECT_EQ(training_logits(config, samples, cut_evenly(6, 1), 5, device), whole);
-    EXPECT_NE(training_logits(config, samples, {6}, 6, device), whole) << "another seed, the same masks";
-    EXPECT_NE(training_logits(small_gpt(), samples, {6}, 5, device), whole) << "dropout does nothing";
+    const auto same = [&](const nn::GptConfig& with, const std::vector<std::int64_t>& cut, std::uint64_t seed) {
+      return show_the_same_masks(training_logits(with, samples, cut, seed, device), whole, device);
+    };
+    EXPECT_TRUE(same(config, {3, 3}, 5));
+    EXPECT_TRUE(same(config, {1, 5}, 5));
+    EXPECT_TRUE(same(config, cut_evenly(6, 1), 5));
+    EXPECT_FALSE(same(config, {6}, 6)) << "another seed, the same masks";
+    EXPECT_FALSE(same(small_gpt(), {6}, 5)) << "dropout does nothing";
   }
 }
 
