@@ -17,9 +17,10 @@ if(ACCRUE_CUDA STREQUAL "ON")
   find_package(CUDAToolkit 12.0 REQUIRED)
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
   add_library(accrue_cuda INTERFACE)
   # The shared run-time library: programs that load other CUDA libraries then have one of it, not two.
-  target_link_libraries(accrue_cuda INTERFACE CUDA::cudart)
+  target_link_libraries(accrue_cuda INTERFACE CUDA::cudart ${CMAKE_DL_LIBS})
   target_compile_options(accrue_cuda INTERFACE
     "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-lineinfo;-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers>")
   # fmt 9 takes nvcc for a compiler without constexpr.

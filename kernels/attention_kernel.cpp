@@ -12,8 +12,9 @@ std::atomic<AttentionKernel> chosen = AttentionKernel::automatic;
 }  // namespace
 
 void set_attention_kernel(AttentionKernel kernel) {
-  if (const std::string why = why_no_cudnn(); kernel == AttentionKernel::cudnn && !why.empty())
-    fail(ErrorKind::no_device, "--attention cudnn: {}; use --attention auto or native", why);
+  // Asked only where cuDNN is wanted: the question loads the library.
+  const std::string why = kernel == AttentionKernel::cudnn ? why_no_cudnn() : "";
+  if (!why.empty()) fail(ErrorKind::no_device, "--attention cudnn: {}; use --attention auto or native", why);
   chosen = kernel;
 }
 

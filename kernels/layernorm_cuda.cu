@@ -46,7 +46,7 @@ class ColumnSums {
   __device__ void finish(std::int64_t cols) const {
     if constexpr (Team::teams_a_block > 1) {
       constexpr int team_cols = Team::threads * row_elements_a_thread;
-      __shared__ float sums[Team::teams_a_block][team_cols];
+      __shared__ __align__(16) float sums[Team::teams_a_block][team_cols];
       Team::each_pack(cols, [&](int k, int at) { store(&sums[Team::team()][at], packs_[k]); });
       __syncthreads();
       for (int c = static_cast<int>(threadIdx.x); c < cols; c += Team::block) {

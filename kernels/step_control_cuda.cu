@@ -8,7 +8,12 @@ namespace {
 
 // One thread each: there is one record, and its fields depend on one another.
 __global__ void add_terms_kernel(StepState* state, const LossTerms* terms) { add_terms(*state, *terms); }
-__global__ void begin_kernel(StepState* state, StepOptions options) { begin(*state, options); }
+// Bad data has been met but not yet thrown, as nobody has waited: the gradient is worth nothing, and the weights keep
+// their bits.
+__global__ void begin_kernel(StepState* state, StepOptions options, FaultSink faults) {
+  begin(*state, options);
+  if (*faults.claimed != 0) state->apply = 0, state->factor = 0;
+}
 __global__ void finish_kernel(StepState* state) { finish(*state); }
 
 Launch one_thread(std::string_view name, const Tensor& state) {
@@ -23,7 +28,7 @@ void add_loss_terms(const AddLossTerms& op) {
 }
 
 void begin_step(const BeginStep& op) {
-  launch(one_thread("begin_step", op.state), begin_kernel, state_of(op.state), options_of(op));
+  launch(one_thread("begin_step", op.state), begin_kernel, state_of(op.state), options_of(op), fault_sink_of(op.state));
 }
 
 void finish_step(const FinishStep& op) {

@@ -14,6 +14,16 @@ Outcome outcome_of(const kernels::StepState& state) {
   return state.apply != 0 ? Outcome::updated : Outcome::skipped;
 }
 
+// Bad data that a device has met in the window, and that nobody has waited for so far, goes with the window.
+kernels::StepState state_of_dropped_window(const Tensor& state) {
+  try {
+    return kernels::read_step_state(state);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::bad_data) throw;
+    return kernels::read_step_state(state);
+  }
+}
+
 // The first parameter whose gradient is not finite; for the message that ends a run.
 std::string first_non_finite(const ParameterStore& parameters, Device device) {
   for (const Parameter& parameter : parameters.parameters()) {
@@ -73,12 +83,14 @@ std::optional<WindowReport> Accumulator::close_window() {
 }
 
 std::int64_t Accumulator::drop_window() {
-  kernels::StepState state = kernels::read_step_state(state_);
-  state.loss_sum = 0;
-  state.target_count = 0;
-  kernels::write_step_state(state_, state);
   parameters_.clear_gradients();
   micro_in_window_ = 0;
+  kernels::StepState state = state_of_dropped_window(state_);
+  state.loss_sum = 0;
+  state.target_count = 0;
+  state.squared_norm = 0;
+  state.found_inf = 0;
+  kernels::write_step_state(state_, state);
   planned_ = options_.accumulation;
   return std::exchange(samples_in_window_, 0);
 }

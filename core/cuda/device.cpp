@@ -23,10 +23,8 @@ CudaDevice::CudaDevice(int index) : index_(index) {
 }
 
 void CudaDevice::activate() const {
-  static thread_local int current = -1;
-  if (current == index_) return;
+  // Not remembered: the program around us may change it, too.
   check(cudaSetDevice(index_), "cudaSetDevice({})", index_);
-  current = index_;
 }
 
 std::string CudaDevice::description() const {

@@ -35,11 +35,13 @@ cudaDataType_t data_type(DType dtype) {
   return dtype == DType::f16 ? CUDA_R_16F : dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-// The largest power of two up to 256 that divides the address.
+// The largest power of two that divides the address, up to the 16 of the widest access: with more, the algorithm and so
+// the bits of a result would depend on where the allocator happened to put a tensor.
 std::uint32_t alignment_of(const Tensor& tensor) {
-  if (!tensor.defined()) return 256;
+  constexpr std::uintptr_t widest = 16;
+  if (!tensor.defined()) return widest;
   const auto address = reinterpret_cast<std::uintptr_t>(tensor.raw());
-  return address == 0 ? 256 : static_cast<std::uint32_t>(std::min(std::uintptr_t{256}, address & -address));
+  return static_cast<std::uint32_t>(address == 0 ? widest : std::min(widest, address & -address));
 }
 
 struct Destroy {
@@ -140,6 +142,9 @@ class Planner {
                  "cublasLtMatmulPreferenceSetAttribute", op_);
     };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, largest_workspace);
+    // Split sums are put together in f32, not in the dtype of a half result.
+    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+           std::uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(op_.b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(op_.a));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(op_.out));
@@ -149,7 +154,8 @@ class Planner {
     check_blas(cublasLtMatmulAlgoGetHeuristic(handle, plan.operation.get(), plan.first.get(), plan.second.get(),
                                               plan.out.get(), plan.out.get(), created, 1, &found, &count),
                "cublasLtMatmulAlgoGetHeuristic", op_);
-    check(count == 1, "cublasLtMatmulAlgoGetHeuristic for a {} found no algorithm", describe(op_));
+    check(count == 1 && found.state == CUBLAS_STATUS_SUCCESS,
+          "cublasLtMatmulAlgoGetHeuristic for a {} found no algorithm", describe(op_));
     plan.algorithm = found.algo;
     plan.workspace_bytes = found.workspaceSize;
   }

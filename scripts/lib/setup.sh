@@ -111,7 +111,13 @@ accrue_setup() {
   accrue_check_versions
 }
 
-accrue_has_nvcc() { [[ -n ${CUDACXX:-} ]] || command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; }
+accrue_has_nvcc() {
+  [[ -n ${CUDACXX:-} ]] || command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]] || return 1
+}
+# CMake looks for nvcc on the path alone.
+if [[ -z ${CUDACXX:-} && -x /usr/local/cuda/bin/nvcc ]] && ! command -v nvcc >/dev/null; then
+  export CUDACXX=/usr/local/cuda/bin/nvcc
+fi
 
 accrue_emulator_options() {
   local headers="$accrue_root/build/cuda-headers" toolkit
@@ -137,7 +143,8 @@ accrue_cudnn_frontend() {
 accrue_configure() {
   local preset=$1 build="$accrue_root/build/$1"
   shift
-  [[ -f $build/build.ninja ]] && return 0
+  # With options again and again: what this machine has may have changed since.
+  [[ -f $build/build.ninja && $# == 0 ]] && return 0
   # ccache cannot look into precompiled headers.
   if command -v ccache >/dev/null; then
     set -- -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache \

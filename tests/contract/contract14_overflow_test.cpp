@@ -120,6 +120,29 @@ TEST(Contract15, ASkippedWindowKeepsEveryBitAndTheNextOneIsUndisturbed) {
   }
 }
 
+// A device meets bad data when nobody is looking; by the time that somebody is told, no weight has moved.
+TEST(Contract15, BadDataLeavesEveryWeightAsItIsAndTheWindowCanBeTriedAgain) {
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    const Samples good = gpt_samples(small_gpt(), {8, 3}, 1, device);
+    std::vector<std::int32_t> targets = good.targets.to_vector<std::int32_t>();
+    targets[1] = 1000;
+    const Samples bad{.inputs = good.inputs,
+                      .targets = Tensor::from<std::int32_t>(targets, good.targets.shape(), device)};
+    Training<nn::Gpt> disturbed{nn::Gpt(small_gpt()), device}, undisturbed{nn::Gpt(small_gpt()), device};
+    disturbed.window(good);
+    undisturbed.window(good);
+    const TrainingBits before = disturbed.bits();
+    const std::string message = error_message([&] { disturbed.window(bad, {1, 1}); }, ErrorKind::bad_data);
+    EXPECT_NE(message.find("1000"), std::string::npos) << message;
+    disturbed.accumulator.drop_window();
+    EXPECT_EQ(disturbed.bits(), before);
+    disturbed.window(good);
+    undisturbed.window(good);
+    EXPECT_EQ(disturbed.bits(), undisturbed.bits());
+  }
+}
+
 TEST(Contract16, PatienceEndsTheRunNamingTheFirstNonFiniteParameter) {
   for (const Device device : devices()) {
     const Samples samples = same_class(8, device);

@@ -6,6 +6,8 @@
 #include <cudnn_frontend.h>
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -175,12 +177,13 @@ Cudnn& cudnn_of(int device) {
 }
 
 template <class Arguments>
-bool takes(const Arguments& op) {
+bool takes(const Arguments& op, std::initializer_list<Tensor> operands) {
   const std::int64_t head_size = op.qkv.shape()[2] / 3 / op.heads;
-  const bool aligned = reinterpret_cast<std::uintptr_t>(op.qkv.raw()) % 16 == 0 &&
-                       reinterpret_cast<std::uintptr_t>(op.y.raw()) % 16 == 0;
-  return attention_kernel() != AttentionKernel::native && loading_error().empty() && op.qkv.dtype() != DType::f32 &&
-         head_size % 8 == 0 && head_size <= 128 && op.dropout_p == 0 && op.scale > 0 && aligned;
+  const bool aligned = std::all_of(operands.begin(), operands.end(), [](const Tensor& operand) {
+    return reinterpret_cast<std::uintptr_t>(operand.raw()) % 16 == 0;
+  });
+  return attention_kernel() != AttentionKernel::native && op.qkv.dtype() != DType::f32 && head_size % 8 == 0 &&
+         head_size <= 128 && op.dropout_p == 0 && op.scale > 0 && aligned && loading_error().empty();
 }
 
 // Query, key and value lie side by side in a row.
@@ -192,7 +195,7 @@ void bind_packed(Addresses& addresses, const Tensor& packed, const Problem& p, O
 }  // namespace
 
 bool cudnn_attention_forward(const AttentionForward& op) {
-  if (!takes(op)) return false;
+  if (!takes(op, {op.qkv, op.y})) return false;
   const Problem p = problem_of(op, Direction::forward);
   Addresses addresses = {{y, op.y.raw()}, {logsumexp, op.logsumexp.raw()}};
   bind_packed(addresses, op.qkv, p, q);
@@ -200,7 +203,7 @@ bool cudnn_attention_forward(const AttentionForward& op) {
 }
 
 bool cudnn_attention_backward(const AttentionBackward& op) {
-  if (!takes(op)) return false;
+  if (!takes(op, {op.qkv, op.y, op.dy, op.dqkv})) return false;
   const Problem p = problem_of(op, Direction::backward);
   Addresses addresses = {{y, op.y.raw()}, {logsumexp, op.logsumexp.raw()}, {dy, op.dy.raw()}};
   bind_packed(addresses, op.qkv, p, q);
