@@ -8,6 +8,7 @@
 #include "kernels/add.h"
 #include "kernels/scale.h"
 #include "tests/testing/compare.h"
+#include "tests/testing/needs_cuda.h"
 #include "tests/testing/sweep.h"
 
 namespace accrue {
@@ -15,11 +16,8 @@ namespace {
 
 using namespace accrue::testing;
 
-class CudaDevice : public ::testing::Test {
+class CudaDevice : public NeedsCuda {
  protected:
-  void SetUp() override {
-    if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
-  }
   const Device device = Device::cuda();
 };
 

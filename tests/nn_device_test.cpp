@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "core/cuda_devices.h"
+#include "tests/testing/needs_cuda.h"
 #include "tests/testing/training.h"
 
 namespace accrue {
@@ -13,12 +13,8 @@ using namespace accrue::testing;
 
 using Gpt = Training<nn::Gpt>;
 
-class OneWindow : public ::testing::Test {
+class OneWindow : public NeedsCuda {
  protected:
-  void SetUp() override {
-    if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
-  }
-
   struct Result {
     std::vector<double> gradient;
     std::vector<double> weights;

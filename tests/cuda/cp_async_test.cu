@@ -57,8 +57,10 @@ void expect_copies() {
   EXPECT_EQ(to.to_vector<std::int32_t>(), values);
 }
 
-TEST(CpAsync, BringsSixteenBytesOrZeros) { expect_copies<16>(); }
-TEST(CpAsync, BringsFourBytesOrZeros) { expect_copies<4>(); }
+class CpAsync : public accrue::testing::NeedsCuda {};
+
+TEST_F(CpAsync, BringsSixteenBytesOrZeros) { expect_copies<16>(); }
+TEST_F(CpAsync, BringsFourBytesOrZeros) { expect_copies<4>(); }
 
 }  // namespace
 }  // namespace accrue::kernels::cuda

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/testing/compare.h"
+#include "tests/testing/needs_cuda.h"
 #include "tests/testing/sweep.h"
 
 namespace accrue::kernels::cuda {
@@ -57,8 +58,10 @@ void expect_mma_multiplies(DType dtype) {
   EXPECT_EQ(testing::to_doubles(on_device), expected);
 }
 
-TEST(Mma, MultipliesHalf) { expect_mma_multiplies<__half>(DType::f16); }
-TEST(Mma, MultipliesBfloat16) { expect_mma_multiplies<__nv_bfloat16>(DType::bf16); }
+class Mma : public accrue::testing::NeedsCuda {};
+
+TEST_F(Mma, MultipliesHalf) { expect_mma_multiplies<__half>(DType::f16); }
+TEST_F(Mma, MultipliesBfloat16) { expect_mma_multiplies<__nv_bfloat16>(DType::bf16); }
 
 enum class Load { as_it_is, transposed };
 
@@ -89,7 +92,9 @@ std::vector<std::int32_t> loaded_words() {
   return words.to_vector<std::int32_t>();
 }
 
-TEST(Ldmatrix, GivesEveryLaneItsPairOfARow) {
+class Ldmatrix : public accrue::testing::NeedsCuda {};
+
+TEST_F(Ldmatrix, GivesEveryLaneItsPairOfARow) {
   const std::vector<std::int32_t> words = loaded_words<Load::as_it_is>();
   for (int i = 0; i < 4; ++i)
     for (int lane = 0; lane < 32; ++lane) {
@@ -98,7 +103,7 @@ TEST(Ldmatrix, GivesEveryLaneItsPairOfARow) {
     }
 }
 
-TEST(Ldmatrix, GivesEveryLaneItsPairOfAColumnWhenTransposed) {
+TEST_F(Ldmatrix, GivesEveryLaneItsPairOfAColumnWhenTransposed) {
   const std::vector<std::int32_t> words = loaded_words<Load::transposed>();
   for (int i = 0; i < 4; ++i)
     for (int lane = 0; lane < 32; ++lane) {
@@ -111,7 +116,9 @@ __global__ void powers_of_two(float* y, const float* x, int count) {
   for (int i = static_cast<int>(threadIdx.x); i < count; i += 32) y[i] = fast_exp2(x[i]);
 }
 
-TEST(FastExp2, HasARelativeErrorOfAtMostTwoToTheMinus22) {
+class FastExp2 : public accrue::testing::NeedsCuda {};
+
+TEST_F(FastExp2, HasARelativeErrorOfAtMostTwoToTheMinus22) {
   std::vector<float> x = testing::random_floats(200, 1, 0, 40);
   for (float special : {0.0f, -126.0f, -127.0f, -1000.0f, 127.5f, 128.0f}) x.push_back(special);
   x.push_back(-std::numeric_limits<float>::infinity());
