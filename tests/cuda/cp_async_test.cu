@@ -10,6 +10,8 @@
 #include "core/tensor.h"
 #include "kernels/cuda/types.cuh"
 
+#include "tests/testing/needs_cuda.h"
+
 namespace accrue::kernels::cuda {
 namespace {
 
