@@ -105,16 +105,9 @@ HWY_EXPORT(backward_part);
 
 void layernorm_forward(const LayerNormForward& op) {
   require_f32("layernorm_forward", {{"x", op.x}});
-  const std::int64_t cols = op.x.shape().last();
-  const NormalizedRows to{.y = op.y.data<float>(),
-                          .mean = op.mean.data<float>(),
-                          .rstd = op.rstd.data<float>(),
-                          .gamma = op.gamma.data<float>(),
-                          .beta = op.beta.data<float>(),
-                          .cols = cols,
-                          .eps = op.eps};
+  const NormalizedRows to = NormalizedRows::of(op);
   const float* x = op.x.data<float>();
-  parallel_for(op.x.shape().rows(), normalized_rows_grain(cols), [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(op.x.shape().rows(), normalized_rows_grain(to.cols), [&](std::int64_t begin, std::int64_t end) {
     HWY_DYNAMIC_DISPATCH(normalize_rows)(to, x, begin, end);
   });
 }

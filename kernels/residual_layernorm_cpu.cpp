@@ -37,17 +37,10 @@ HWY_EXPORT(add_and_normalize_rows);
 
 void residual_layernorm(const ResidualLayerNorm& op) {
   require_f32("residual_layernorm", {{"x", op.x}});
-  const std::int64_t cols = op.x.shape().last();
-  const NormalizedRows to{.y = op.y.data<float>(),
-                          .mean = op.mean.data<float>(),
-                          .rstd = op.rstd.data<float>(),
-                          .gamma = op.gamma.data<float>(),
-                          .beta = op.beta.data<float>(),
-                          .cols = cols,
-                          .eps = op.eps};
+  const NormalizedRows to = NormalizedRows::of(op);
   float* sum = op.sum.data<float>();
   const float *x = op.x.data<float>(), *residual = op.residual.data<float>();
-  parallel_for(op.x.shape().rows(), normalized_rows_grain(cols), [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(op.x.shape().rows(), normalized_rows_grain(to.cols), [&](std::int64_t begin, std::int64_t end) {
     HWY_DYNAMIC_DISPATCH(add_and_normalize_rows)(to, sum, x, residual, begin, end);
   });
 }

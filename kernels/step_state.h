@@ -1,5 +1,5 @@
 // The scalars of a window and of the optimizer step. They live on the device: the boundary's kernels read and write
-// them there, so that no window waits for the host (contract 18).
+// them there, and none of them needs the host.
 #pragma once
 
 #include <cstdint>

@@ -263,52 +263,48 @@ const std::vector<Problem> bit_problems = {{1, 17, 5},     {70, 65, 128, false, 
                                            {30, 50, 9000}, {130, 512, 4200, true},     {97, 1000, 33, false, true}};
 
 TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) {
-  {
-    const Device device = Device::cpu();
-    const int before = thread_count();
-    for (const Problem& p : bit_problems) {
-      const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
-                   b = random_tensor(p.b_shape(), 2, DType::f32, device);
-      std::vector<float> first;
-      for (const int threads : {1, 2, 3}) {
-        set_thread_count(threads);
-        const Tensor out = random_tensor({p.m, p.n}, 3, DType::f32, device);
-        matmul({.out = out,
-                .a = a,
-                .b = b,
-                .transpose_a = p.transpose_a,
-                .transpose_b = p.transpose_b,
-                .write = Write::accumulate});
-        if (threads == 1) first = out.to_vector<float>();
-        EXPECT_EQ(out.to_vector<float>(), first) << p.m << " " << p.n << " " << p.k << ", threads " << threads;
-      }
+  const Device device = Device::cpu();
+  const int before = thread_count();
+  for (const Problem& p : bit_problems) {
+    const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
+                 b = random_tensor(p.b_shape(), 2, DType::f32, device);
+    std::vector<float> first;
+    for (const int threads : {1, 2, 3}) {
+      set_thread_count(threads);
+      const Tensor out = random_tensor({p.m, p.n}, 3, DType::f32, device);
+      matmul({.out = out,
+              .a = a,
+              .b = b,
+              .transpose_a = p.transpose_a,
+              .transpose_b = p.transpose_b,
+              .write = Write::accumulate});
+      if (threads == 1) first = out.to_vector<float>();
+      EXPECT_EQ(out.to_vector<float>(), first) << p.m << " " << p.n << " " << p.k << ", threads " << threads;
     }
-    set_thread_count(before);
   }
+  set_thread_count(before);
 }
 
 // Contract 12: what a sample's rows become does not depend on the micro-batch that they are in. cuBLASLt chooses its
 // algorithm by the number of rows and promises nothing of the kind.
 TEST(Matmul, BitsOfARowDoNotDependOnTheOtherRows) {
-  {
-    const Device device = Device::cpu();
-    if (std::string_view(ACCRUE_GEMM) != "oneDNN") GTEST_SKIP() << "holds for oneDNN's kernels, not for every BLAS";
-    for (Problem p : bit_problems) {
-      if (p.transpose_a) continue;
-      constexpr std::int64_t all = 301;
-      const Tensor a = random_tensor({all, p.k}, 1, DType::f32, device),
-                   b = random_tensor(p.b_shape(), 2, DType::f32, device),
-                   bias = random_tensor({p.n}, 3, DType::f32, device);
-      const Tensor whole = Tensor::empty({all, p.n}, DType::f32, device);
-      matmul({.out = whole, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
-      for (const std::int64_t start : {0, 1, 5, 48, 101}) {
-        for (const std::int64_t rows : {1, 2, 3, 7, 24, 32, 64, 97, 200}) {
-          const Tensor part = Tensor::empty({rows, p.n}, DType::f32, device);
-          matmul(
-              {.out = part, .a = a.view({rows, p.k}, start * p.k), .b = b, .transpose_b = p.transpose_b, .bias = bias});
-          ASSERT_EQ(part.to_vector<float>(), whole.view({rows, p.n}, start * p.n).to_vector<float>())
-              << "n " << p.n << " k " << p.k << " rows " << start << " to " << start + rows;
-        }
+  const Device device = Device::cpu();
+  if (std::string_view(ACCRUE_GEMM) != "oneDNN") GTEST_SKIP() << "holds for oneDNN's kernels, not for every BLAS";
+  for (Problem p : bit_problems) {
+    if (p.transpose_a) continue;
+    constexpr std::int64_t all = 301;
+    const Tensor a = random_tensor({all, p.k}, 1, DType::f32, device),
+                 b = random_tensor(p.b_shape(), 2, DType::f32, device),
+                 bias = random_tensor({p.n}, 3, DType::f32, device);
+    const Tensor whole = Tensor::empty({all, p.n}, DType::f32, device);
+    matmul({.out = whole, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
+    for (const std::int64_t start : {0, 1, 5, 48, 101}) {
+      for (const std::int64_t rows : {1, 2, 3, 7, 24, 32, 64, 97, 200}) {
+        const Tensor part = Tensor::empty({rows, p.n}, DType::f32, device);
+        matmul(
+            {.out = part, .a = a.view({rows, p.k}, start * p.k), .b = b, .transpose_b = p.transpose_b, .bias = bias});
+        ASSERT_EQ(part.to_vector<float>(), whole.view({rows, p.n}, start * p.n).to_vector<float>())
+            << "n " << p.n << " k " << p.k << " rows " << start << " to " << start + rows;
       }
     }
   }

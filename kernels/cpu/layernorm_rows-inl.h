@@ -12,6 +12,17 @@ struct NormalizedRows {
   const float *gamma, *beta;
   std::int64_t cols;
   float eps;
+
+  template <class Arguments>
+  static NormalizedRows of(const Arguments& op) {
+    return {.y = op.y.template data<float>(),
+            .mean = op.mean.template data<float>(),
+            .rstd = op.rstd.template data<float>(),
+            .gamma = op.gamma.template data<float>(),
+            .beta = op.beta.template data<float>(),
+            .cols = op.x.shape().last(),
+            .eps = op.eps};
+  }
 };
 
 // Rows that are worth a thread.
