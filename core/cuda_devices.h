@@ -1,4 +1,4 @@
-// The CUDA devices of this machine, as far as this build can use them. Knows no CUDA header: core/cuda/devices.cu
+// The CUDA devices of this machine, as far as this build can use them. Knows no CUDA header: core/cuda/devices.cpp
 // stands behind it where the build has CUDA (or the emulated device), core/cuda_devices_none.cpp where it has not.
 #pragma once
 
@@ -14,6 +14,11 @@ int device_count();
 bool emulated();
 // What to tell somebody who asks for a device although device_count() is 0.
 std::string why_unavailable();
+// Whether this program has code for it: programs are compiled for some GPUs (CMAKE_CUDA_ARCHITECTURES), and others may
+// be older than all of these.
+bool has_code(int index);
+// 10 * major + minor: 90 for compute capability 9.0.
+int compute_capability(int index);
 // "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB".
 std::string description(int index);
 // Lives until the process ends; throws Error(no_device) if there is no such device.

@@ -15,6 +15,8 @@ std::string why_unavailable() {
   return "this build of Accrue has no CUDA backend; configure with the preset cuda (it needs nvcc), or use --device "
          "cpu";
 }
+bool has_code(int index) { refuse(index); }
+int compute_capability(int index) { refuse(index); }
 std::string description(int index) { refuse(index); }
 DeviceMemory& memory(int index) { refuse(index); }
 void* compute_stream(int index) { refuse(index); }

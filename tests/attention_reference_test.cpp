@@ -136,10 +136,10 @@ TEST(AttentionValues, ManyTokensMatchTheDefinition) {
         const Case c = {.tokens = tokens, .heads = 1, .head_size = 16, .dropout_p = p, .scale = 0.25f, .on = target};
         SCOPED_TRACE(c.text());
         const Evaluated run(c, 1, Evaluated::Passes::forward);
-        const Doubles qkv = testing::to_doubles(run.qkv), dy = testing::to_doubles(run.dy);
+        const Doubles qkv = testing::to_doubles(run.qkv);
         const Doubles y = testing::to_doubles(run.y), logsumexp = testing::to_doubles(run.logsumexp);
         for (std::int64_t q = 0; q < tokens; q += q + 40 < tokens ? 37 : 1) {
-          const Query expected({c, qkv, dy, 0, 0}, q);
+          const auto expected = reference_of_query(c, qkv, q);
           const auto row = y.begin() + q * c.head_size;
           ASSERT_TRUE(testing::within(Doubles(row, row + c.head_size), expected.y, expected.y_bound)) << "query " << q;
           ASSERT_NEAR(logsumexp[static_cast<std::size_t>(q)], expected.logsumexp, expected.logsumexp_bound);

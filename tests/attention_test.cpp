@@ -13,6 +13,7 @@
 
 #include "kernels/threads.h"
 #include "tests/testing/attention_run.h"
+#include "tests/testing/compare.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 

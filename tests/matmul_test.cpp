@@ -10,6 +10,7 @@
 #include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "tests/testing/compare.h"
+#include "tests/testing/reference_matmul.h"
 #include "tests/testing/sweep.h"
 
 namespace accrue::kernels {
@@ -17,43 +18,10 @@ namespace {
 
 using namespace accrue::testing;
 
-struct Problem {
-  std::int64_t m, n, k;
-  bool transpose_a = false, transpose_b = false;
-
-  Shape a_shape() const { return transpose_a ? Shape{k, m} : Shape{m, k}; }
-  Shape b_shape() const { return transpose_b ? Shape{n, k} : Shape{k, n}; }
-};
-
-// op(a) · op(b) in f64, and Σ|a||b| for the bound.
-struct Reference {
-  std::vector<double> product, magnitude;
-};
-
-Reference reference_of(const Problem& p, const std::vector<double>& a, const std::vector<double>& b) {
-  Reference r;
-  r.product.resize(static_cast<std::size_t>(p.m * p.n));
-  r.magnitude = r.product;
-  for (std::int64_t i = 0; i < p.m; ++i) {
-    for (std::int64_t j = 0; j < p.n; ++j) {
-      double sum = 0, magnitude = 0;
-      for (std::int64_t l = 0; l < p.k; ++l) {
-        const double x = a[static_cast<std::size_t>(p.transpose_a ? l * p.m + i : i * p.k + l)];
-        const double y = b[static_cast<std::size_t>(p.transpose_b ? j * p.k + l : l * p.n + j)];
-        sum += x * y;
-        magnitude += std::abs(x * y);
-      }
-      r.product[static_cast<std::size_t>(i * p.n + j)] = sum;
-      r.magnitude[static_cast<std::size_t>(i * p.n + j)] = magnitude;
-    }
-  }
-  return r;
-}
-
 // A sum of k products in any order has an error of at most gamma(k) Σ|a||b| with gamma(k) = k u / (1 - k u) (Higham,
 // Accuracy and Stability of Numerical Algorithms, section 3.1); adding a bias or an old value c rounds once more, the
 // result's dtype once more.
-std::vector<double> bounds_of(const Problem& p, const Reference& r, const std::vector<double>& expected,
+std::vector<double> bounds_of(const MatmulProblem& p, const MatmulReference& r, const std::vector<double>& expected,
                               DType out = DType::f32) {
   const double u = unit_roundoff(DType::f32), ku = static_cast<double>(p.k + 1) * u;
   std::vector<double> bounds(expected.size());
@@ -62,11 +30,11 @@ std::vector<double> bounds_of(const Problem& p, const Reference& r, const std::v
   return bounds;
 }
 
-void expect_matches_reference(Device device, const Problem& p, DType in, DType out_dtype, std::uint64_t seed) {
+void expect_matches_reference(Device device, const MatmulProblem& p, DType in, DType out_dtype, std::uint64_t seed) {
   SCOPED_TRACE(fmt::format("m {} n {} k {} transpose {} {} {} -> {}", p.m, p.n, p.k, p.transpose_a, p.transpose_b,
                            name_of(in), name_of(out_dtype)));
   const Tensor a = random_tensor(p.a_shape(), seed, in, device), b = random_tensor(p.b_shape(), seed + 1, in, device);
-  const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
+  const MatmulReference r = reference_of(p, to_doubles(a), to_doubles(b));
   for (const Write write : {Write::overwrite, Write::accumulate}) {
     // An overwritten output holds NaN: none of it may survive.
     const Tensor out = write == Write::overwrite ? tensor_of(std::vector<float>(r.product.size(), std::nanf("")),
@@ -111,7 +79,7 @@ TEST(Matmul, MatchesF64ReferenceForRandomShapes) {
   for (const Device device : devices()) {
     EXPECT_TRUE(rc::check("random shapes", [device] {
       const auto extent = [] { return *rc::gen::inRange<std::int64_t>(0, 130); };
-      const Problem p{extent(), extent(), extent(), *rc::gen::arbitrary<bool>(), *rc::gen::arbitrary<bool>()};
+      const MatmulProblem p{extent(), extent(), extent(), *rc::gen::arbitrary<bool>(), *rc::gen::arbitrary<bool>()};
       expect_matches_reference(device, p, DType::f32, DType::f32, *rc::gen::inRange<std::uint64_t>(0, 1000));
       RC_ASSERT(!::testing::Test::HasFailure());
     }));
@@ -139,12 +107,12 @@ TEST(Matmul, MultipliesHalvesIntoHalves) {
 TEST(Matmul, Tf32RoundsTheOperandsAndNothingElse) {
   set_matmul_precision(MatmulPrecision::tf32);
   for (const Device device : devices()) {
-    const Problem p{33, 40, 65};
+    const MatmulProblem p{33, 40, 65};
     const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
                  b = random_tensor(p.b_shape(), 2, DType::f32, device),
                  out = Tensor::empty({p.m, p.n}, DType::f32, device);
     matmul({.out = out, .a = a, .b = b});
-    const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
+    const MatmulReference r = reference_of(p, to_doubles(a), to_doubles(b));
     std::vector<double> bounds = bounds_of(p, r, r.product);
     for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] += 2.001 * 0x1p-11 * r.magnitude[i];
     EXPECT_TRUE(within(out, r.product, bounds)) << device.to_string();
@@ -165,13 +133,14 @@ TEST(Matmul, SeesLeadingAxesAsRows) {
 
 TEST(Matmul, AddsBiasToEachRow) {
   for (const Device device : devices()) {
-    for (const Problem& p : {Problem{7, 33, 31, false, true}, Problem{30, 400, 4200}, Problem{3, 4, 0}}) {
+    for (const MatmulProblem& p :
+         {MatmulProblem{7, 33, 31, false, true}, MatmulProblem{30, 400, 4200}, MatmulProblem{3, 4, 0}}) {
       const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
                    b = random_tensor(p.b_shape(), 2, DType::f32, device),
                    bias = random_tensor({p.n}, 3, DType::f32, device);
       const Tensor out = Tensor::empty({p.m, p.n}, DType::f32, device);
       matmul({.out = out, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
-      const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
+      const MatmulReference r = reference_of(p, to_doubles(a), to_doubles(b));
       std::vector<double> expected = r.product;
       const std::vector<double> bias_values = to_doubles(bias);
       for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += bias_values[i % bias_values.size()];
@@ -183,14 +152,14 @@ TEST(Matmul, AddsBiasToEachRow) {
 TEST(Matmul, BatchedProductsAreThoseOfTheirMatrices) {
   for (const Device device : devices()) {
     for (const int transposes : {0, 1, 2, 3}) {
-      const Problem p{65, 64, 33, (transposes & 1) != 0, (transposes & 2) != 0};
+      const MatmulProblem p{65, 64, 33, (transposes & 1) != 0, (transposes & 2) != 0};
       const Shape as = p.a_shape(), bs = p.b_shape();
       const Tensor a = random_tensor({5, as[0], as[1]}, 1, DType::f32, device),
                    b = random_tensor({5, bs[0], bs[1]}, 2, DType::f32, device);
       const Tensor out = Tensor::empty({5, p.m, p.n}, DType::f32, device);
       matmul({.out = out, .a = a, .b = b, .transpose_a = p.transpose_a, .transpose_b = p.transpose_b});
       for (std::int64_t i = 0; i < 5; ++i) {
-        const Reference r =
+        const MatmulReference r =
             reference_of(p, to_doubles(a.view(as, i * as.numel())), to_doubles(b.view(bs, i * bs.numel())));
         EXPECT_TRUE(within(out.view({p.m, p.n}, i * p.m * p.n), r.product, bounds_of(p, r, r.product)));
       }
@@ -221,7 +190,7 @@ TEST(Matmul, NanAndInfinityPropagateThroughZeros) {
   for (const Device device : devices()) {
     for (const float poison : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       for (const int transposes : {0, 1, 2, 3}) {
-        Problem p{50, 40, 60, (transposes & 1) != 0, (transposes & 2) != 0};
+        MatmulProblem p{50, 40, 60, (transposes & 1) != 0, (transposes & 2) != 0};
         std::vector<float> b(static_cast<std::size_t>(p.k * p.n), 1.0f);
         b[static_cast<std::size_t>(p.transpose_b ? 7 * p.k + 11 : 11 * p.n + 7)] = poison;  // op(b)[11, 7]
         const Tensor out = Tensor::empty({p.m, p.n}, DType::f32, device);
@@ -249,8 +218,8 @@ TEST(Matmul, AccumulatingTwiceIsTwiceOnce) {
     std::vector<double> expected = to_doubles(once);
     for (double& value : expected) value *= 2;
     // The library may start its sum from the old value: then each pass differs by the rounding of a sum of k terms.
-    const Problem p{40, 30, 65, true, false};
-    const Reference r = reference_of(p, to_doubles(a), to_doubles(b));
+    const MatmulProblem p{40, 30, 65, true, false};
+    const MatmulReference r = reference_of(p, to_doubles(a), to_doubles(b));
     std::vector<double> bounds = bounds_of(p, r, expected);
     for (double& bound : bounds) bound *= 4;
     EXPECT_TRUE(within(twice, expected, bounds));
@@ -258,14 +227,15 @@ TEST(Matmul, AccumulatingTwiceIsTwiceOnce) {
 }
 
 // Shapes with one tile, several, packed operands and several parts of the sum.
-const std::vector<Problem> bit_problems = {{1, 17, 5},     {70, 65, 128, false, true}, {200, 512, 64},
-                                           {300, 400, 96}, {384, 128, 200, true},      {512, 600, 90, true},
-                                           {30, 50, 9000}, {130, 512, 4200, true},     {97, 1000, 33, false, true}};
+const std::vector<MatmulProblem> bit_problems = {
+    {1, 17, 5},     {70, 65, 128, false, true}, {200, 512, 64},
+    {300, 400, 96}, {384, 128, 200, true},      {512, 600, 90, true},
+    {30, 50, 9000}, {130, 512, 4200, true},     {97, 1000, 33, false, true}};
 
 TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) {
   const Device device = Device::cpu();
   const int before = thread_count();
-  for (const Problem& p : bit_problems) {
+  for (const MatmulProblem& p : bit_problems) {
     const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
                  b = random_tensor(p.b_shape(), 2, DType::f32, device);
     std::vector<float> first;
@@ -290,7 +260,7 @@ TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) {
 TEST(Matmul, BitsOfARowDoNotDependOnTheOtherRows) {
   const Device device = Device::cpu();
   if (std::string_view(ACCRUE_GEMM) != "oneDNN") GTEST_SKIP() << "holds for oneDNN's kernels, not for every BLAS";
-  for (Problem p : bit_problems) {
+  for (MatmulProblem p : bit_problems) {
     if (p.transpose_a) continue;
     constexpr std::int64_t all = 301;
     const Tensor a = random_tensor({all, p.k}, 1, DType::f32, device),

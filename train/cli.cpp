@@ -11,6 +11,7 @@
 #include <system_error>
 #include <thread>
 
+#include "core/cuda_devices.h"
 #include "kernels/attention_kernel.h"
 #include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
@@ -261,12 +262,29 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
   add_machine_options(app, o.machine);
 }
 
+namespace {
+
+// Before Ampere, tensor cores and cuBLAS know neither bf16 nor tf32.
+void require_precision(Device device, const std::string& precision) {
+  const int capability = cuda::compute_capability(device.index);
+  if (precision == "fp32" || capability >= 80) return;
+  fail(ErrorKind::usage,
+       "--precision {}: {} has compute capability {}.{}, but this needs 8.0 or more; use --precision fp32", precision,
+       device.to_string(), capability / 10, capability % 10);
+}
+
+}  // namespace
+
 Machine use_machine(const MachineOptions& options) {
   const Machine machine{.device = parse_device(options.device),
                         .compute = options.precision == "bf16" ? DType::bf16 : DType::f32};
   if (machine.device.kind == DeviceKind::cpu && options.precision != "fp32")
     fail(ErrorKind::usage, "--precision {}: the CPU computes in fp32 only; use --precision fp32, or --device cuda",
          options.precision);
+  if (machine.device.kind == DeviceKind::cuda) require_precision(machine.device, options.precision);
+  if (options.device == "auto" && machine.device.kind == DeviceKind::cpu && cuda::device_count() > 0 &&
+      !cuda::emulated())
+    fmt::print(stderr, "note: the GPU is not used, as this program was not compiled for it; --device cuda says more\n");
   using kernels::MatmulPrecision;
   kernels::set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::f32);
   using kernels::AttentionKernel;

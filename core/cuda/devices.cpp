@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "core/cuda/check.cuh"
+#include "core/cuda/code_probe.cuh"
 #include "core/cuda/device.cuh"
 #include "core/cuda_devices.h"
 
@@ -55,6 +56,22 @@ std::string why_unavailable() {
       cudaGetErrorString(count().error));
 }
 
+bool has_code(int index) {
+  require_device(index);
+  check(cudaSetDevice(index), "cudaSetDevice({})", index);
+  return current_device_has_code();
+}
+
+int compute_capability(int index) {
+  require_device(index);
+  int major = 0, minor = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index),
+        "cudaDeviceGetAttribute(compute capability) of cuda:{}", index);
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index),
+        "cudaDeviceGetAttribute(compute capability) of cuda:{}", index);
+  return 10 * major + minor;
+}
+
 CudaDevice& device(int index) {
   require_device(index);
   // Never destroyed: tensors in static storage may be freed after any destructor would have run.
@@ -62,7 +79,16 @@ CudaDevice& device(int index) {
   static auto* mutex = new std::mutex;
   const std::lock_guard lock(*mutex);
   std::unique_ptr<CudaDevice>& slot = (*devices)[static_cast<std::size_t>(index)];
-  if (!slot) slot = std::make_unique<CudaDevice>(index);
+  if (!slot) {
+    if (!has_code(index)) {
+      const int capability = compute_capability(index);
+      fail(ErrorKind::no_device,
+           "cuda:{} has compute capability {}.{}, for which this program was not compiled; configure it with "
+           "-DCMAKE_CUDA_ARCHITECTURES=native, or use --device cpu",
+           index, capability / 10, capability % 10);
+    }
+    slot = std::make_unique<CudaDevice>(index);
+  }
   return *slot;
 }
 

@@ -65,7 +65,8 @@ __global__ void __launch_bounds__(fma_threads, 2) attention_forward_fma(Attentio
       for (float& output : outputs.v[i]) output *= rescale;
     }
     store_weights(scores, weights);
-    add_weighted_rows(task, weights, task.values(share.at), first_key, keys, first_feature, slices, outputs);
+    add_weighted_rows(task, weights, task.values(share.at), first_key, keys, first_feature, slices, outputs,
+                      first_query);
   }
 
   float factors[4];
@@ -115,10 +116,10 @@ __global__ void __launch_bounds__(fma_threads, fma_blocks<chunk>)
       }
     }
     store_weights(probabilities, weights);
-    add_weighted_rows(task, weights, doutputs, first_query, task.tokens, first_feature, slices, dvalues);
+    add_weighted_rows(task, weights, doutputs, first_query, task.tokens, first_feature, slices, dvalues, first_key);
     __syncthreads();  // nobody reads the weights any more
     store_weights(dscores, weights);
-    add_weighted_rows(task, weights, queries, first_query, task.tokens, first_feature, slices, dkeys);
+    add_weighted_rows(task, weights, queries, first_query, task.tokens, first_feature, slices, dkeys, first_key);
   }
 
   float scales[4], kept_factors[4];
@@ -166,7 +167,8 @@ __global__ void __launch_bounds__(fma_threads, fma_blocks<chunk>)
         dscores.v[i][j] = sees ? expf(scores.v[i][j] - logsumexp[i]) * (dprobability - delta[i]) : 0;
       }
     store_weights(dscores, weights);
-    add_weighted_rows(task, weights, task.keys(share.at), first_key, keys, first_feature, slices, dqueries);
+    add_weighted_rows(task, weights, task.keys(share.at), first_key, keys, first_feature, slices, dqueries,
+                      first_query);
   }
   store_sums(task, dqueries, scales, task.dqueries(share.at), first_query, first_feature);
 }

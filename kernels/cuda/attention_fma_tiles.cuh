@@ -98,14 +98,17 @@ __device__ inline FmaScores row_products(const AttentionTask<T>& task, const Fma
                                          const FmaOperand<T>& columns, float* slices) {
   const FmaThread self;
   float *const row_slice = slices, *const column_slice = slices + attention_tile * fma_slice_row;
+  const bool has_rows = rows.first_row + self.row(0) < task.tokens;
   FmaScores scores = {};
   for (int first = 0; first < task.head_size; first += fma_slice) {
     __syncthreads();  // nobody reads the slices any more
     load_operand_slice(task, rows.rows, rows.first_row, first, rows.factor, row_slice);
     load_operand_slice(task, columns.rows, columns.first_row, first, columns.factor, column_slice);
     __syncthreads();
+    if (!has_rows) continue;
+    const int features = min(fma_slice, task.head_size - first);
 #pragma unroll 1  // more at once costs registers, and with them a second block on the multiprocessor
-    for (int k = 0; k < fma_slice; k += 4) {
+    for (int k = 0; k < features; k += 4) {
       float4 a[4], b[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -129,14 +132,15 @@ __device__ inline void store_weights(const FmaScores& scores, float* weights) {
     for (int j = 0; j < 4; ++j) weights[self.row(i) * fma_weights_row + self.column(j)] = scores.v[i][j];
 }
 
-// sums += weights * rows [first_row, last_row) of `from`, at most 64; features from first_feature on. Begins with a
-// barrier, after which the block sees the weights.
+// sums += weights * rows [first_row, last_row) of `from`, at most 64; features from first_feature on. The sums are of
+// rows first_sum … first_sum + 63. Begins with a barrier, after which the block sees the weights.
 template <int chunk, class T>
 __device__ inline void add_weighted_rows(const AttentionTask<T>& task, const float* weights,
                                          const HeadRows<const T>& from, int first_row, int last_row, int first_feature,
-                                         float* slice, FmaSums<chunk>& sums) {
+                                         float* slice, FmaSums<chunk>& sums, int first_sum) {
   using Sums = FmaSums<chunk>;
   const FmaThread self;
+  const bool has_rows = first_sum + self.row(0) < task.tokens;
   for (int first = 0; first < attention_tile && first_row + first < last_row; first += fma_slice) {
     __syncthreads();  // nobody reads the slice any more
     constexpr int packs = chunk / 4;
@@ -146,8 +150,10 @@ __device__ inline void add_weighted_rows(const AttentionTask<T>& task, const flo
           load_four(task, from, first_row + first + row, first_feature + feature, 1);
     }
     __syncthreads();
+    if (!has_rows) continue;
+    const int summands = min(fma_slice, last_row - first_row - first);
 #pragma unroll 4
-    for (int k = 0; k < fma_slice; ++k) {
+    for (int k = 0; k < summands; ++k) {
       Floats<Sums::width> row[Sums::groups];
 #pragma unroll
       for (int g = 0; g < Sums::groups; ++g)

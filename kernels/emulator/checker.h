@@ -23,6 +23,7 @@ void launch_begins(const detail::Call& call, std::uint64_t launch);
 void launch_ends();
 void block_begins(std::uint64_t index);
 void block_ends();
+void engine_stops();  // with an error: what runs from here on is not the kernel
 
 void barrier_completes();
 void warp_synchronises(unsigned warp);
@@ -48,6 +49,7 @@ inline void launch_begins(const detail::Call&, std::uint64_t) {}
 inline void launch_ends() {}
 inline void block_begins(std::uint64_t) {}
 inline void block_ends() {}
+inline void engine_stops() {}
 inline void barrier_completes() {}
 inline void warp_synchronises(unsigned) {}
 inline void fence() {}

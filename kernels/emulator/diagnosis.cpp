@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/emulator/checker.h"
 #include "kernels/emulator/exit_codes.h"
 
 namespace accrue::emulator {
@@ -97,23 +98,27 @@ std::string running_thread() {
 }
 
 void fail(const char* what, Location where) {
+  checker::engine_stops();
   std::fprintf(stderr, "emulator: %s, at %s\n  %s\n", what, text(where).c_str(), running_thread().c_str());
   stop(kExitFault);
 }
 
 void fail_diverged(const char* what, const Wait& here) {
+  checker::engine_stops();
   std::fprintf(stderr, "emulator: %s\n  %s comes to %s at %s\n", what, running_thread().c_str(), here.operation,
                text(here.where).c_str());
   stop(kExitFault);
 }
 
 void fail_with_mask(const char* what, unsigned mask, const Wait& here) {
+  checker::engine_stops();
   std::fprintf(stderr, "emulator: %s\n  %s, lane %u comes to %s with the mask 0x%08x at %s\n", what,
                running_thread().c_str(), lane(), here.operation, mask, text(here.where).c_str());
   stop(kExitFault);
 }
 
 void fail_deadlocked() {
+  checker::engine_stops();
   std::fprintf(stderr, "emulator: deadlock: no thread of the block can go on\n  kernel %s, block %s\n",
                block.call()->name, text(detail::running.block_index).c_str());
   detail::running.thread = kMaxThreads;  // none runs: the list names all of them

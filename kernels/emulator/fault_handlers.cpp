@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/emulator/address_sanitizer.h"
+#include "kernels/emulator/checker.h"
 #include "kernels/emulator/diagnosis.h"
 
 #ifdef ACCRUE_EMULATOR_ADDRESS_SANITIZER
@@ -44,6 +45,7 @@ void on_signal(int signal_number, siginfo_t* information, void*) {
   // The kernel's own code was interrupted, not the C library's: building strings is safe enough to be worth the
   // message.
   if (block.runs()) {
+    checker::engine_stops();
     print("emulator: " + std::string(cause(signal_number, information->si_addr)) + "\n  " + running_thread() + "\n");
   }
   // The handler was for once only: when it returns, the instruction faults again, and a debugger or a core file sees

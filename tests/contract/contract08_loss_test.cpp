@@ -13,17 +13,6 @@ namespace {
 
 using Gpt = Training<nn::Gpt>;
 
-// A row of the forward pass has the same bits whatever else is in the batch, so the row losses are the same numbers;
-// only their f64 sum is taken in another order: n additions err by at most n * 2^-53 of the sum of these positive
-// terms, twice.
-double f64_order_bound(std::int64_t targets) { return 2 * static_cast<double>(targets) * 0x1p-53; }
-
-// On the CPU a row of a matrix product has the same bits whatever rows are beside it. cuBLASLt chooses its algorithm by
-// their number: a row's logits, sums of a few dozen terms through a handful of layers, then differ by their rounding.
-double split_bound(Device device, std::int64_t targets) {
-  return device.kind == DeviceKind::cpu ? f64_order_bound(targets) : 1e-5;
-}
-
 TEST(Contract08, TheLoggedLossIsTheSameForAnySplit) {
   for (const Device device : devices()) {
     const Samples samples = gpt_samples(small_gpt(), unequal_counts(12), 1, device);
@@ -34,7 +23,7 @@ TEST(Contract08, TheLoggedLossIsTheSameForAnySplit) {
       Gpt split{nn::Gpt(small_gpt()), device};
       const auto report = split.window(samples, cut);
       EXPECT_EQ(report.targets, expected.targets);
-      EXPECT_NEAR(report.loss, expected.loss, expected.loss * split_bound(device, expected.targets))
+      EXPECT_NEAR(report.loss, expected.loss, expected.loss * logged_loss_bound(device, expected.targets))
           << cut.size() << " parts";
     }
   }
@@ -53,7 +42,8 @@ RC_GTEST_PROP(Contract08, TheLoggedLossIsTheSameForAnyRaggedSplit, ()) {
   Training<nn::Mlp> whole{nn::Mlp(widths)}, split{nn::Mlp(widths)};
   const auto expected = whole.window(samples), report = split.window(samples, cut);
   RC_ASSERT(report.targets == expected.targets);
-  RC_ASSERT(std::abs(report.loss - expected.loss) <= expected.loss * f64_order_bound(expected.targets));
+  RC_ASSERT(std::abs(report.loss - expected.loss) <=
+            expected.loss * logged_loss_bound(Device::cpu(), expected.targets));
 }
 
 TEST(Contract08, TheLoggedLossIsTheSumOverTheWindowByItsTargetsUnderEitherNormalisation) {
@@ -99,10 +89,10 @@ TEST(Contract08, TheValidationLossIsTheSumByTheTargetsForAnyMicroBatch) {
     for (const std::int64_t micro : {1, 2, 4}) {
       const train::Evaluation split = train::evaluate(loss, data, micro, device);
       EXPECT_EQ(split.targets, whole.targets);
-      EXPECT_NEAR(split.loss, whole.loss, whole.loss * split_bound(device, whole.targets));
+      EXPECT_NEAR(split.loss, whole.loss, whole.loss * logged_loss_bound(device, whole.targets));
     }
     // Without dropout, training and evaluation show the same loss.
-    EXPECT_NEAR(training.window(samples).loss, whole.loss, whole.loss * split_bound(device, whole.targets));
+    EXPECT_NEAR(training.window(samples).loss, whole.loss, whole.loss * logged_loss_bound(device, whole.targets));
   }
 }
 

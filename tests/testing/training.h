@@ -37,6 +37,16 @@ struct Samples {
   }
 };
 
+// How far the logged losses of two splits of a window with so many targets may be from each other, of their size.
+//
+// On the CPU a row of the forward pass has the same bits whatever rows are beside it. The row losses are then the same
+// numbers, and only their f64 sum is taken in another order: n additions err by at most n * 2^-53 of the sum of these
+// positive terms, twice. cuBLASLt chooses its algorithm by the number of rows: a row's logits, sums of a few dozen
+// terms through a handful of layers, then differ by their rounding in f32.
+inline double logged_loss_bound(Device device, std::int64_t targets) {
+  return device.kind == DeviceKind::cpu ? 2 * static_cast<double>(targets) * 0x1p-53 : 1e-5;
+}
+
 inline nn::GptConfig small_gpt(float dropout = 0) {
   return {.vocabulary = 29, .context = 8, .layers = 2, .heads = 2, .width = 16, .dropout = dropout};
 }

@@ -87,6 +87,7 @@ void Checker::set_defined(const void* begin, std::size_t bytes, bool defined) {
 
 void Checker::access(const void* pointer, std::size_t bytes, Kind kind, const void* return_address) {
   if (!active_ || Fiber::current().contains(pointer)) return;
+  const Pause pause;
   const Touch touched = {reinterpret_cast<std::uintptr_t>(pointer), bytes, kind, return_address};
   if (Region* region = memory.find(touched.address, bytes)) return touch(*region, touched);
   if (!is_outside_of_device_memory(touched.address)) report_out_of_bounds(touched);

@@ -19,6 +19,7 @@ class Checker {
   void launch_begins(const void* arguments, std::size_t bytes);
   void block_begins(std::uint64_t index);
   void set_active(bool active) { active_ = active; }
+  bool active() const { return active_; }
   void set_defined(const void* memory, std::size_t bytes, bool defined);
 
   Memory memory;
@@ -46,5 +47,18 @@ class Checker {
 };
 
 Checker& instance();
+
+// While one lives, no access counts as the kernel's. The emulator's own code shares the inline functions of the
+// standard library with the kernels' files, and the linker may have kept the instrumented one.
+class Pause {
+ public:
+  Pause() : was_active_(instance().active()) { instance().set_active(false); }
+  ~Pause() { instance().set_active(was_active_); }
+  Pause(const Pause&) = delete;
+  Pause& operator=(const Pause&) = delete;
+
+ private:
+  bool was_active_;
+};
 
 }  // namespace accrue::emulator::checker

@@ -14,6 +14,7 @@ void block_begins(std::uint64_t index) {
   instance().set_active(true);
 }
 void block_ends() { instance().set_active(false); }
+void engine_stops() { instance().set_active(false); }
 
 void barrier_completes() { instance().order.barrier_completes(); }
 void warp_synchronises(unsigned warp) { instance().order.warp_synchronises(warp); }

@@ -10,6 +10,7 @@
 
 using accrue::emulator::checker::instance;
 using accrue::emulator::checker::Kind;
+using accrue::emulator::checker::Pause;
 
 #define ACCRUE_CHECKER_ACCESS(bytes)                                                                                   \
   void __tsan_read##bytes(void* memory) { instance().access(memory, bytes, Kind::read, __builtin_return_address(0)); } \
@@ -71,6 +72,7 @@ void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 
 void __ubsan_handle_type_mismatch_v1(const TypeMismatch* mismatch, std::uintptr_t address) {
+  const Pause pause;
   accrue::emulator::checker::report(std::string("misaligned access to ") + mismatch->type->name,
                                     std::string(mismatch->where.file) + ":" + std::to_string(mismatch->where.line),
                                     "the address is " + std::to_string(address % (1u << mismatch->log2_alignment)) +
@@ -78,6 +80,7 @@ void __ubsan_handle_type_mismatch_v1(const TypeMismatch* mismatch, std::uintptr_
 }
 
 void __ubsan_handle_out_of_bounds(const OutOfBounds* access, std::uintptr_t index) {
+  const Pause pause;
   accrue::emulator::checker::report(std::string("out of bounds: index of ") + access->array->name,
                                     line_of(access->where),
                                     "the index is " + std::to_string(static_cast<std::intptr_t>(index)));
