@@ -77,7 +77,7 @@ std::string Variant::device_name() const { return device.kind == DeviceKind::cud
 
 std::vector<Device> devices() {
   std::vector<Device> all = {Device::cpu()};
-  if (cuda::device_count() > 0) all.push_back(Device::cuda());
+  if (cuda::usable(0)) all.push_back(Device::cuda());
   return all;
 }
 

@@ -32,7 +32,12 @@ function(accrue_program name source)
   target_link_libraries(${name} PRIVATE accrue::train CLI11::CLI11 accrue_compile_options)
 endfunction()
 
-# accrue_compile_fast(TARGET): for sources whose optimisation would take longer than it ever saves.
+# accrue_compile_fast(TARGET [LEVEL]): for sources whose optimisation would take longer than it ever saves. LEVEL is
+# that of release builds, -O1 if not given.
 function(accrue_compile_fast target)
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1> $<$<CONFIG:Debug>:-O0>)
+  set(level -O1)
+  if(ARGC GREATER 1)
+    set(level ${ARGV1})
+  endif()
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}> $<$<CONFIG:Debug>:-O0>)
 endfunction()

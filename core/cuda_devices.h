@@ -8,12 +8,14 @@
 
 namespace accrue::cuda {
 
-// Devices that can be used: 0 without the backend, without a driver or without a GPU.
+// Devices of this machine: 0 without the backend, without a driver or without a GPU.
 int device_count();
 // Whether they are emulated on the CPU: for tests and debugging, and far too slow to be chosen unasked.
 bool emulated();
-// What to tell somebody who asks for a device although device_count() is 0.
+// What to tell somebody who asks for a device although none is usable.
 std::string why_unavailable();
+// Whether there is this device, with code for it in this program, and not another process's alone.
+bool usable(int index);
 // Whether this program has code for it: programs are compiled for some GPUs (CMAKE_CUDA_ARCHITECTURES), and others may
 // be older than all of these.
 bool has_code(int index);

@@ -15,6 +15,7 @@ std::string why_unavailable() {
   return "this build of Accrue has no CUDA backend; configure with the preset cuda (it needs nvcc), or use --device "
          "cpu";
 }
+bool usable(int) { return false; }
 bool has_code(int index) { refuse(index); }
 int compute_capability(int index) { refuse(index); }
 std::string description(int index) { refuse(index); }

@@ -12,10 +12,7 @@ std::string Device::to_string() const { return kind == DeviceKind::cpu ? "cpu" :
 
 Device parse_device(const std::string& name) {
   if (name == "cpu") return Device::cpu();
-  if (name == "auto") {
-    const bool has_gpu = cuda::device_count() > 0 && !cuda::emulated() && cuda::has_code(0);
-    return has_gpu ? Device::cuda() : Device::cpu();
-  }
+  if (name == "auto") return cuda::usable(0) && !cuda::emulated() ? Device::cuda() : Device::cpu();
   int index = 0;
   const std::string_view text = name;
   if (text.starts_with("cuda:")) {

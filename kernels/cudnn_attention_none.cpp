@@ -4,7 +4,9 @@
 
 namespace accrue::kernels {
 
-std::string why_no_cudnn() { return "this build of Accrue has no cuDNN (docs/gpu.md says how to have it)"; }
+std::string why_no_cudnn() {
+  return "this build of Accrue has no cuDNN (docs/gpu.md says how to have it; --attention native needs none)";
+}
 
 namespace cuda {
 

@@ -33,7 +33,7 @@ Result attention(AttentionKernel kernel, const Tensor& qkv, const Tensor& dy, in
 
 // Both round probabilities and results to the half dtype: norms differ by a few of its units.
 TEST(CudnnAttention, AgreesWithTheNativeKernels) {
-  if (accrue::cuda::device_count() == 0) GTEST_SKIP() << accrue::cuda::why_unavailable();
+  if (!accrue::cuda::usable(0)) GTEST_SKIP() << accrue::cuda::why_unavailable();
   if (!why_no_cudnn().empty()) GTEST_SKIP() << why_no_cudnn();
   for (const DType dtype : {DType::f16, DType::bf16})
     for (const std::int64_t head_size : {64, 128})

@@ -102,8 +102,8 @@ TEST(Matmul, MultipliesHalvesIntoHalves) {
         expect_matches_reference(device, {33, 40, 27, (transposes & 1) != 0, (transposes & 2) != 0}, dtype, dtype, 41);
 }
 
-// Each operand is rounded to 11 significant bits: a product is off by 2 u(11 bits) at most, and a little of their
-// product.
+// Each operand keeps 11 significant bits, rounded or cut, which NVIDIA leaves open: a product is off by 2 * 2^-10 at
+// most, and a little of their product.
 TEST(Matmul, Tf32RoundsTheOperandsAndNothingElse) {
   set_matmul_precision(MatmulPrecision::tf32);
   for (const Device device : devices()) {
@@ -114,7 +114,7 @@ TEST(Matmul, Tf32RoundsTheOperandsAndNothingElse) {
     matmul({.out = out, .a = a, .b = b});
     const MatmulReference r = reference_of(p, to_doubles(a), to_doubles(b));
     std::vector<double> bounds = bounds_of(p, r, r.product);
-    for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] += 2.001 * 0x1p-11 * r.magnitude[i];
+    for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] += 2.001 * 0x1p-10 * r.magnitude[i];
     EXPECT_TRUE(within(out, r.product, bounds)) << device.to_string();
   }
   set_matmul_precision(MatmulPrecision::f32);

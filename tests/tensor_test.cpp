@@ -188,7 +188,7 @@ TEST(Tensor, CopyFromNeedsTheSameShapeAndType) {
 }
 
 TEST(Device, IsParsedFromItsName) {
-  const bool has_gpu = cuda::device_count() > 0 && !cuda::emulated();
+  const bool has_gpu = cuda::usable(0) && !cuda::emulated();
   EXPECT_EQ(parse_device("auto"), has_gpu ? Device::cuda() : Device::cpu());
   EXPECT_EQ(parse_device("cpu"), Device::cpu());
   EXPECT_EQ(Device::cpu().to_string(), "cpu");

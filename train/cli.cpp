@@ -91,7 +91,9 @@ int parse_error(const CLI::App& app, const CLI::ParseError& error) {
 std::string memory_advice(const CLI::App& app) {
   const std::string command = innermost(app).get_name();
   if (command == "train")
-    return "a smaller --micro-batch with a larger --accumulation gives the same update in less memory";
+    return "a smaller --micro-batch with a larger --accumulation gives the same update in less memory (for less memory "
+           "of "
+           "parameters, gradients or optimizer state only a smaller model helps)";
   if (command == "verify") return "smaller --splits or a smaller model need less memory";
   if (command == "eval") return "a smaller --micro-batch gives the same result in less memory";
   return "a smaller model needs less memory";
@@ -284,7 +286,7 @@ Machine use_machine(const MachineOptions& options) {
   if (machine.device.kind == DeviceKind::cuda) require_precision(machine.device, options.precision);
   if (options.device == "auto" && machine.device.kind == DeviceKind::cpu && cuda::device_count() > 0 &&
       !cuda::emulated())
-    fmt::print(stderr, "note: the GPU is not used, as this program was not compiled for it; --device cuda says more\n");
+    fmt::print(stderr, "note: the GPU that is here cannot be used; --device cuda says why\n");
   using kernels::MatmulPrecision;
   kernels::set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::f32);
   using kernels::AttentionKernel;
@@ -293,6 +295,13 @@ Machine use_machine(const MachineOptions& options) {
                                                                 : AttentionKernel::automatic);
   if (options.threads > 0) kernels::set_thread_count(options.threads);
   return machine;
+}
+
+std::string describe_machine(const MachineOptions& options) {
+  const Device device = parse_device(options.device);
+  const int threads = kernels::thread_count();
+  if (device.kind == DeviceKind::cpu) return fmt::format("cpu, {} thread{}", threads, threads == 1 ? "" : "s");
+  return fmt::format("{} ({}), {}", device.to_string(), cuda::description(device.index), options.precision);
 }
 
 BatchPlan batch_plan(const TrainingOptions& o, std::int64_t default_micro_batch) {

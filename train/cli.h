@@ -61,6 +61,8 @@ void add_training_options(CLI::App& app, TrainingOptions& options);
 
 // Applies --device, --precision, --attention and --threads. Throws Error(no_device) or Error(usage).
 Machine use_machine(const MachineOptions& options);
+// What use_machine() has chosen: "cpu, 2 threads", or "cuda:0 (NVIDIA H100, …), bf16".
+std::string describe_machine(const MachineOptions& options);
 // The options in the library's types, checked. Throw Error(usage) naming the option and the nearest valid choice.
 BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_batch);
 optim::AdamWOptions adamw_options(const TrainingOptions& options);

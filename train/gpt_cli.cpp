@@ -43,8 +43,7 @@ void add_source_options(CLI::App& app, GptSource& source) {
 template <class T>
 void require_agreement(const char* option, const std::optional<T>& given, T fixed, const std::string& by) {
   if (given && *given != fixed)
-    fail(ErrorKind::bad_data, "{} {} contradicts {}, which has {}; leave {} out, or start a new run", option, *given,
-         by, fixed, option);
+    fail(ErrorKind::usage, "{} {} contradicts {}, which has {}; leave {} out", option, *given, by, fixed, option);
 }
 
 nn::GptConfig config_of_file(const GptTrainOptions& options) {

@@ -100,7 +100,7 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
 }
 
 void Run::announce(const std::string& model) {
-  fmt::print("{}\nbatch: {}\n", model, batch_.to_string());
+  fmt::print("{}\ndevice: {}\nbatch: {}\n", model, describe_machine(options_.machine), batch_.to_string());
   const std::string windows = describe_windows(settings_.dataset_size, batch_, partial_window(options_));
   if (!windows.empty()) fmt::print("{}\n", windows);
   std::fflush(stdout);

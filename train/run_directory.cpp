@@ -107,8 +107,10 @@ void require_free_links(const fs::path& run) {
 
 void require_new_run(const fs::path& run) {
   if (has_left_something(run))
-    fail(ErrorKind::usage, "--out {} already holds a run; continue it with --resume, or choose another directory",
-         run.string());
+    fail(
+        ErrorKind::usage,
+        "--out {} already holds a run; continue it with --resume (if it has a checkpoint), or choose another directory",
+        run.string());
   require_free_links(run);
 }
 

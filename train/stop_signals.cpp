@@ -1,11 +1,18 @@
 #include "train/stop_signals.h"
 
+#include <unistd.h>
+
 namespace accrue::train {
 namespace {
 
 volatile std::sig_atomic_t stop_requested = 0;
 
-void request_stop(int) { stop_requested = 1; }
+void request_stop(int) {
+  stop_requested = 1;
+  static constexpr char message[] = "\nstopping when this window has ended (a second Ctrl-C: at once)\n";
+  // Nothing can be done about a message that cannot be written.
+  if (write(STDERR_FILENO, message, sizeof message - 1) < 0) return;
+}
 
 struct sigaction install(int signal, int flags) {
   struct sigaction previous = {};

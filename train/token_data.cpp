@@ -39,9 +39,9 @@ TokenSamples::TokenSamples(std::span<const std::uint8_t> tokens, std::int64_t co
   if (context < 1) fail(ErrorKind::usage, "--context must be at least 1, but is {}", context);
   const auto count = static_cast<std::int64_t>(tokens.size());
   if (count <= context) {
-    const std::string shorter = count >= 2 ? fmt::format("a --context of at most {}", count - 1) : std::string();
+    const std::string shorter = count >= 2 ? fmt::format("a context of at most {}", count - 1) : std::string();
     fail(ErrorKind::bad_data,
-         "{}: has {} byte{}, but a sample of --context {} needs {} (one more, for the last target); use {}{}a longer "
+         "{}: has {} byte{}, but a sample of the context {} needs {} (one more, for the last target); use {}{}a longer "
          "text",
          name, count, count == 1 ? "" : "s", context, static_cast<std::uint64_t>(context) + 1, shorter,
          shorter.empty() ? "" : " or ");

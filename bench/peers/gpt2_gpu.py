@@ -7,6 +7,7 @@ scaled_dot_product_attention. Every round runs each side once; the ratios are th
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -46,9 +47,10 @@ class Failure(Exception):
     """A run that did not give a figure."""
 
 
-def run(command, seconds):
+def run(command, seconds, **environment):
     try:
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=seconds)
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=seconds,
+                              env={**os.environ, **environment})
     except subprocess.TimeoutExpired:
         raise Failure(f"stopped after {seconds:.0f} s") from None
     except OSError as error:
@@ -59,11 +61,13 @@ def run(command, seconds):
 
 
 def run_ours(arguments, seconds):
+    # Where our program's shared libraries are, which PyTorch must not find (scripts/gpu_check sets it).
+    libraries = os.environ.get("ACCRUE_LIBRARY_PATH", os.environ.get("LD_LIBRARY_PATH", ""))
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
         run([arguments.binary, "train", "--device", "cuda", "--precision", "bf16", "--text", arguments.text,
              *model_options(arguments), "--steps", arguments.steps + WARMUP_STEPS, "--validation-fraction", 0,
-             "--clip", 1, "--out", out], seconds)
+             "--clip", 1, "--out", out], seconds, LD_LIBRARY_PATH=libraries)
         return median_throughput(out / "metrics.jsonl")
 
 

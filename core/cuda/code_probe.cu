@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include "core/cuda/check.cuh"
+
 namespace accrue::cuda {
 
 #ifdef ACCRUE_CUDA_EMULATED
@@ -18,7 +20,11 @@ __global__ void probe() {}
 
 bool current_device_has_code() {
   cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, probe) == cudaSuccess) return true;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, probe);
+  if (error == cudaSuccess) return true;
+  const bool none = error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction ||
+                    error == cudaErrorUnsupportedPtxVersion;
+  if (!none) check(error, "cudaFuncGetAttributes");
   cudaGetLastError();
   return false;
 }

@@ -50,6 +50,7 @@ bool emulated() {
 }
 
 std::string why_unavailable() {
+  if (device_count() > 0) return "a GPU is here, but it cannot be used; --device cuda says why";
   if (count().error == cudaSuccess) return "the CUDA driver is there, but no GPU; use --device cpu";
   return fmt::format(
       "the CUDA driver says: {}; see that a GPU and its driver are there (nvidia-smi), or use --device cpu",
@@ -60,6 +61,15 @@ bool has_code(int index) {
   require_device(index);
   check(cudaSetDevice(index), "cudaSetDevice({})", index);
   return current_device_has_code();
+}
+
+bool usable(int index) {
+  if (index >= device_count()) return false;
+  try {
+    return has_code(index);
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 int compute_capability(int index) {

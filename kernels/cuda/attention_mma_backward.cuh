@@ -115,7 +115,10 @@ __global__ void __launch_bounds__(mma_threads) attention_dkeys_dvalues_mma(Atten
         const int column = 8 * n + self.column() + i % 2;
         gradients.apply(probabilities[n].v[i], dscores[n].v[i], memory.logsumexp(stage)[column] * log2_of_e,
                         memory.delta(stage)[column], keep >> i & 1);
-        if (first_key + self.row() + i / 2 * 8 > first_query + column) probabilities[n].v[i] = dscores[n].v[i] = 0;
+        const int query = first_query + column;
+        // A query that does not exist is a row of zeros, but times an infinite key that is NaN.
+        if (first_key + self.row() + i / 2 * 8 > query || query >= task.tokens)
+          probabilities[n].v[i] = dscores[n].v[i] = 0;
       }
     }
     FragmentA weights[columns / 16];

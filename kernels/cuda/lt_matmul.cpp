@@ -17,6 +17,8 @@ namespace {
 
 // What cuBLASLt may use beside the operands; NVIDIA advises 32 MiB on Hopper.
 constexpr std::size_t largest_workspace = std::size_t{32} << 20;
+// More than blocks of the allocator have; kernels of cuBLASLt for Hopper fail with less.
+constexpr std::size_t workspace_alignment = 256;
 
 std::string describe(const LtMatmul& op) {
   return fmt::format("matmul of {} [{}, {}, {}]{} and {}{} into {} on {}", name_of(op.a.dtype()), op.batch, op.m, op.k,
@@ -107,6 +109,8 @@ class Planner {
     if (op_.bias.defined()) {
       set(created, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(created, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(op_.bias.dtype()));
+      // Every call gives its own; the choice of the algorithm wants to see one.
+      set(created, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(op_.bias.raw()));
     }
     return operation;
   }
@@ -148,7 +152,8 @@ class Planner {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(op_.b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(op_.a));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(op_.out));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(op_.out));
+    // There is none of the bias, which the epilogue reads as wide as it writes the result.
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, std::min(alignment_of(op_.out), alignment_of(op_.bias)));
     cublasLtMatmulHeuristicResult_t found{};
     int count = 0;
     check_blas(cublasLtMatmulAlgoGetHeuristic(handle, plan.operation.get(), plan.first.get(), plan.second.get(),
@@ -191,15 +196,19 @@ class Blas {
     }
     // Freed when this returns: whoever gets the memory next works behind the product on the same stream.
     Tensor workspace;
-    if (plan.workspace_bytes > 0)
-      workspace = Tensor::empty({static_cast<std::int64_t>(plan.workspace_bytes)}, DType::u8, op.out.device(),
-                                Category::workspace);
+    void* aligned = nullptr;
+    if (plan.workspace_bytes > 0) {
+      workspace = Tensor::empty({static_cast<std::int64_t>(plan.workspace_bytes + workspace_alignment)}, DType::u8,
+                                op.out.device(), Category::workspace);
+      std::size_t space = plan.workspace_bytes + workspace_alignment;
+      aligned = workspace.raw();
+      std::align(workspace_alignment, plan.workspace_bytes, aligned, space);
+    }
     const float alpha = 1, beta = op.accumulate ? 1 : 0;
-    check_blas(
-        cublasLtMatmul(handle_, plan.operation.get(), &alpha, op.b.raw(), plan.first.get(), op.a.raw(),
-                       plan.second.get(), &beta, op.out.raw(), plan.out.get(), op.out.raw(), plan.out.get(),
-                       &plan.algorithm, workspace.defined() ? workspace.raw() : nullptr, plan.workspace_bytes, stream),
-        "cublasLtMatmul", op);
+    check_blas(cublasLtMatmul(handle_, plan.operation.get(), &alpha, op.b.raw(), plan.first.get(), op.a.raw(),
+                              plan.second.get(), &beta, op.out.raw(), plan.out.get(), op.out.raw(), plan.out.get(),
+                              &plan.algorithm, aligned, plan.workspace_bytes, stream),
+               "cublasLtMatmul", op);
   }
 
   std::mutex mutex_;

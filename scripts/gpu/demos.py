@@ -74,7 +74,7 @@ class Gpt:
 
     def check(self, part, deadline):
         if self.context.installation.text() is None:
-            part.add("gpt train", NOT_RUN, detail="the text data/kjv.txt is not here")
+            part.add("gpt train", NOT_RUN, detail="the text data/kjv.txt is not here; scripts/demo makes it")
             return
         done, folder = self.train("cpu", deadline, "--device", "cpu", updates=COMPARED_UPDATES)
         on_cpu = losses(folder) if done.status == PASSED else []

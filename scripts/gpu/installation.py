@@ -74,6 +74,9 @@ def of_build_folder(programs):
 
 def build_here():
     """Configure and build the preset cuda; the build's own output is shown."""
-    subprocess.run(["cmake", "--preset", "cuda"], cwd=ROOT, check=True)
-    subprocess.run(["cmake", "--build", "--preset", "cuda", "--parallel", "--target", *PROGRAMS], cwd=ROOT, check=True)
+    for step in (["cmake", "--preset", "cuda"],
+                 ["cmake", "--build", "--preset", "cuda", "--parallel", "--target", *PROGRAMS]):
+        if subprocess.run(step, cwd=ROOT, check=False).returncode != 0:
+            raise SystemExit(f"error: '{' '.join(step)}' failed; on a machine without Accrue's packages use a bundle of "
+                             "scripts/gpu_bundle (docs/gpu.md)")
     return of_build_folder(ROOT / "build" / "cuda" / "bin")

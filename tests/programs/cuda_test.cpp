@@ -9,7 +9,7 @@ namespace {
 class OnCuda : public GptTest {
  protected:
   void SetUp() override {
-    if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
+    if (!cuda::usable(0)) GTEST_SKIP() << cuda::why_unavailable();
   }
   static Arguments on_cuda(const Arguments& options) { return joined(options, {"--device", "cuda"}); }
 };

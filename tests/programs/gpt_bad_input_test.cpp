@@ -31,7 +31,7 @@ TEST_F(GptBadInput, TextsThatAreNoTexts) {
   write_file(path("empty"), "");
   expect_error(train_on(path("empty")), ErrorKind::bad_data, {path("empty"), "empty"});
   write_file(path("short"), "12345678");  // a sample of 8 tokens needs 9 bytes
-  expect_error(train_on(path("short")), ErrorKind::bad_data, {path("short"), "has 8 bytes", "--context of at most 7"});
+  expect_error(train_on(path("short")), ErrorKind::bad_data, {path("short"), "has 8 bytes", "context of at most 7"});
   write_file(path("one"), "1");
   expect_error(train_on(path("one")), ErrorKind::bad_data, {path("one"), "has 1 byte,"});
   write_file(path("latin"), mixed_text(100) + "\xe4");

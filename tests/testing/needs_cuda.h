@@ -10,7 +10,7 @@ namespace accrue::testing {
 class NeedsCuda : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (cuda::device_count() == 0) GTEST_SKIP() << cuda::why_unavailable();
+    if (!cuda::usable(0)) GTEST_SKIP() << cuda::why_unavailable();
   }
 };
 

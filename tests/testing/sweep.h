@@ -24,7 +24,7 @@ inline std::vector<Device> devices() {
   const std::string only = variable == nullptr ? "" : variable;
   std::vector<Device> all;
   if (only != "cuda") all.push_back(Device::cpu());
-  if (only != "cpu" && cuda::device_count() > 0) all.push_back(Device::cuda());
+  if (only != "cpu" && cuda::usable(0)) all.push_back(Device::cuda());
   return all;
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/cuda_devices.h"
 #include "nn/gpt.h"
 #include "nn/mlp.h"
 #include "optim/adamw.h"
@@ -46,6 +47,9 @@ struct Samples {
 inline double logged_loss_bound(Device device, std::int64_t targets) {
   return device.kind == DeviceKind::cpu ? 2 * static_cast<double>(targets) * 0x1p-53 : 1e-5;
 }
+
+// Whether a product that is added to an old value is summed before: cuBLASLt may begin its sum with the old value.
+inline bool adds_whole_products(Device device) { return device.kind == DeviceKind::cpu || cuda::emulated(); }
 
 inline nn::GptConfig small_gpt(float dropout = 0) {
   return {.vocabulary = 29, .context = 8, .layers = 2, .heads = 2, .width = 16, .dropout = dropout};

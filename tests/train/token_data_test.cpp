@@ -107,7 +107,7 @@ TEST(TokenSamples, ATextShorterThanContextPlusOneSaysBothNumbersAndWhatToDo) {
   EXPECT_EQ(TokenSamples(bytes, 7, "text").size(), 1);
   EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { TokenSamples(bytes, 8, "text (validation part)"); }),
               AllOf(HasSubstr("text (validation part): has 8 bytes"), HasSubstr("--context 8 needs 9"),
-                    HasSubstr("a --context of at most 7 or a longer text")));
+                    HasSubstr("a context of at most 7 or a longer text")));
 }
 
 TEST(TokenSamples, ATextOfOneByteIsToldOnlyToGrow) {

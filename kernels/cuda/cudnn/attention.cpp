@@ -7,6 +7,8 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <exception>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -29,6 +31,8 @@ namespace {
 const std::string& loading_error() {
   static const std::string error = [] {
     using cudnn_frontend::cudnn_dlhandle;
+    // The frontend would take the first CUDA run-time that it finds, of whatever version.
+    setenv("CUDNN_FRONTEND_CUDART_LIB_NAME", fmt::format("libcudart.so.{}", CUDART_VERSION / 1000).c_str(), 0);
     cudnn_dlhandle = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
     return cudnn_dlhandle == nullptr ? std::string("cuDNN cannot be loaded: ") + dlerror() : std::string();
   }();
@@ -139,15 +143,27 @@ std::unique_ptr<Graph> plan(const Problem& p, cudnnHandle_t handle) {
 
 class Cudnn {
  public:
-  // False where there is no plan. `on` gives device and stream.
+  // False where there is no plan, or where cuDNN does not work here and was not asked for by name. `on` gives device
+  // and stream.
   bool run(const Problem& p, const Tensor& on, Addresses addresses) {
     const std::lock_guard lock(mutex_);
+    if (is_broken_ && attention_kernel() == AttentionKernel::automatic) return false;
     const cudaStream_t stream = stream_of(on);
-    if (handle_ == nullptr) require(fe::detail::create_handle(&handle_), "cudnnCreate", on);
-    require(fe::detail::set_stream(handle_, stream), "cudnnSetStream", on);
-    auto [entry, fresh] = plans_.try_emplace(p.key());
-    if (fresh) entry->second = plan(p, handle_);
+    auto entry = plans_.find(p.key());
+    if (entry == plans_.end()) {
+      try {
+        if (handle_ == nullptr) require(fe::detail::create_handle(&handle_), "cudnnCreate", on);
+        require(fe::detail::set_stream(handle_, stream), "cudnnSetStream", on);
+        entry = plans_.emplace(p.key(), plan(p, handle_)).first;
+      } catch (const std::exception&) {
+        // A library of another version, or one without all of its parts: what the frontend does not find, it throws.
+        if (attention_kernel() != AttentionKernel::automatic) throw;
+        is_broken_ = true;
+        return false;
+      }
+    }
     if (entry->second == nullptr) return false;
+    require(fe::detail::set_stream(handle_, stream), "cudnnSetStream", on);
     // Freed when this returns: whoever gets the memory next works behind on the same stream.
     const Tensor workspace = Tensor::empty({std::max<std::int64_t>(1, entry->second->get_workspace_size())}, DType::u8,
                                            on.device(), Category::workspace);
@@ -165,6 +181,7 @@ class Cudnn {
 
   std::mutex mutex_;
   cudnnHandle_t handle_ = nullptr;
+  bool is_broken_ = false;
   std::map<decltype(std::declval<Problem>().key()), std::unique_ptr<Graph>> plans_;
 };
 

@@ -1,6 +1,8 @@
 // The part of cuBLASLt that Accrue calls, on the emulated device: products by the CPU backend's matrix multiplication,
-// in the order of the stream. Operands are widened to f32, results rounded once. What is not modelled is refused with
-// CUBLAS_STATUS_NOT_SUPPORTED, wrong sizes with CUBLAS_STATUS_INVALID_VALUE, as the library does.
+// in the order of the stream. Operands are widened to f32, results rounded once. What is not modelled, or not in the
+// library's table of supported dtypes, is refused with CUBLAS_STATUS_NOT_SUPPORTED; wrong sizes, pointers that are less
+// aligned than the choice of the algorithm was told and matrices of a batch that overlap, with
+// CUBLAS_STATUS_INVALID_VALUE.
 #include <cublasLt.h>
 
 #include <cstring>
@@ -90,14 +92,39 @@ std::vector<float> widened(const void* data, const Layout& layout, bool tf32) {
   return values;
 }
 
-struct Product {
+// Not needed, but asked for: callers must cope with algorithms that want some.
+constexpr std::size_t needed_workspace = 256;
+
+// The smallest alignments, in bytes, of the operands that an algorithm is chosen for.
+struct Alignments {
+  std::uint32_t first = 256, second = 256, added = 256, out = 256;
+};
+
+bool is_multiple(const void* pointer, std::size_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
+}
+
+struct Problem {
   Operation operation;
   Layout first, second, out;
-  const void *first_data, *second_data;
-  void* out_data;
-  bool accumulate;
 
   std::size_t depth() const { return operation.transpose_first == CUBLAS_OP_N ? first.cols : first.rows; }
+
+  cublasStatus_t status() const {
+    if (!has_known_dtypes() || !has_known_epilogue()) return CUBLAS_STATUS_NOT_SUPPORTED;
+    return fits() ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+  }
+
+  bool has_known_dtypes() const {
+    const bool tf32 = operation.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+    return first.type == second.type && (out.type == first.type || out.type == CUDA_R_32F) &&
+           (!tf32 || first.type == CUDA_R_32F);
+  }
+
+  bool has_known_epilogue() const {
+    if (operation.epilogue == CUBLASLT_EPILOGUE_DEFAULT) return true;
+    return operation.epilogue == CUBLASLT_EPILOGUE_BIAS && operation.bias_type == out.type;
+  }
 
   bool fits() const {
     const std::size_t rows = operation.transpose_first == CUBLAS_OP_N ? first.rows : first.cols;
@@ -105,7 +132,27 @@ struct Product {
     const std::size_t depth_of_second = operation.transpose_second == CUBLAS_OP_N ? second.rows : second.cols;
     return rows == out.rows && cols == out.cols && depth() == depth_of_second && first.batch == out.batch &&
            second.batch == out.batch && first.stride >= static_cast<std::int64_t>(first.rows) &&
-           second.stride >= static_cast<std::int64_t>(second.rows) && out.stride >= static_cast<std::int64_t>(out.rows);
+           second.stride >= static_cast<std::int64_t>(second.rows) &&
+           out.stride >= static_cast<std::int64_t>(out.rows) && !results_overlap();
+  }
+
+  bool results_overlap() const {
+    return out.batch > 1 && out.batch_stride < out.stride * static_cast<std::int64_t>(out.cols);
+  }
+};
+
+struct Product {
+  Problem problem;
+  const void *first_data, *second_data;
+  void* out_data;
+  bool accumulate;
+
+  bool is_aligned_for(const Alignments& alignments) const {
+    const Operation& operation = problem.operation;
+    const bool biased = operation.epilogue == CUBLASLT_EPILOGUE_BIAS;
+    return is_multiple(first_data, alignments.first) && is_multiple(second_data, alignments.second) &&
+           is_multiple(out_data, alignments.added) && is_multiple(out_data, alignments.out) &&
+           (!biased || (operation.bias != nullptr && is_multiple(operation.bias, size_of(operation.bias_type))));
   }
 
   static const void* matrix(const void* data, const Layout& layout, std::int32_t index) {
@@ -114,6 +161,7 @@ struct Product {
   }
 
   void run(std::int32_t index) const {
+    const auto& [operation, first, second, out] = problem;
     const bool tf32 = operation.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
     const std::vector<float> a = widened(matrix(first_data, first, index), first, tf32);
     const std::vector<float> b = widened(matrix(second_data, second, index), second, tf32);
@@ -125,7 +173,7 @@ struct Product {
                                 .b = a.data(),
                                 .m = static_cast<std::int64_t>(out.cols),
                                 .n = static_cast<std::int64_t>(out.rows),
-                                .k = static_cast<std::int64_t>(depth()),
+                                .k = static_cast<std::int64_t>(problem.depth()),
                                 .c_stride = static_cast<std::int64_t>(out.rows),
                                 .a_stride = static_cast<std::int64_t>(second.rows),
                                 .b_stride = static_cast<std::int64_t>(first.rows),
@@ -219,27 +267,44 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t descripto
 }
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
-  *preference = new cublasLtMatmulPreferenceOpaque_t{};
-  return CUBLAS_STATUS_SUCCESS;
+  return create(preference, Alignments{});
 }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
   delete preference;
   return CUBLAS_STATUS_SUCCESS;
 }
-// There is one algorithm, which no preference changes.
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t,
-                                                    const void*, std::size_t) {
-  return CUBLAS_STATUS_SUCCESS;
+// There is one algorithm, which no other preference changes.
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void* value,
+                                                    std::size_t bytes) {
+  auto& alignments = content<Alignments>(preference);
+  switch (attribute) {
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+      return assign(alignments.first, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+      return assign(alignments.second, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+      return assign(alignments.added, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+      return assign(alignments.out, value, bytes);
+    default:
+      return CUBLAS_STATUS_SUCCESS;
+  }
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatmulPreference_t, int wanted,
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t operation,
+                                              cublasLtMatrixLayout_t first, cublasLtMatrixLayout_t second,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t out,
+                                              cublasLtMatmulPreference_t preference, int wanted,
                                               cublasLtMatmulHeuristicResult_t results[], int* found) {
+  *found = 0;
   if (wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
+  const Problem problem{content<Operation>(operation), content<Layout>(first), content<Layout>(second),
+                        content<Layout>(out)};
+  if (const cublasStatus_t status = problem.status(); status != CUBLAS_STATUS_SUCCESS) return status;
   results[0] = {};
-  // Not needed, but asked for: callers must cope with algorithms that want some.
-  results[0].workspaceSize = 256;
+  content<Alignments>(&results[0].algo) = content<Alignments>(preference);
+  results[0].workspaceSize = needed_workspace;
   *found = 1;
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -248,24 +313,22 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
                               cublasLtMatrixLayout_t first_layout, const void* second,
                               cublasLtMatrixLayout_t second_layout, const void* beta, const void* added,
                               cublasLtMatrixLayout_t, void* out, cublasLtMatrixLayout_t out_layout,
-                              const cublasLtMatmulAlgo_t*, void* workspace, std::size_t workspace_bytes,
+                              const cublasLtMatmulAlgo_t* algorithm, void* workspace, std::size_t workspace_bytes,
                               cudaStream_t stream) {
   const float product_factor = *static_cast<const float*>(alpha), old_factor = *static_cast<const float*>(beta);
   if (product_factor != 1 || (old_factor != 0 && old_factor != 1) || added != out) return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (workspace == nullptr || workspace_bytes < 256) return CUBLAS_STATUS_INVALID_VALUE;
-  const Product product{.operation = content<Operation>(operation),
-                        .first = content<Layout>(first_layout),
-                        .second = content<Layout>(second_layout),
-                        .out = content<Layout>(out_layout),
+  if (workspace == nullptr || workspace_bytes < needed_workspace || !is_multiple(workspace, 256))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  const Product product{.problem = {content<Operation>(operation), content<Layout>(first_layout),
+                                    content<Layout>(second_layout), content<Layout>(out_layout)},
                         .first_data = first,
                         .second_data = second,
                         .out_data = out,
                         .accumulate = old_factor == 1};
-  const auto epilogue = product.operation.epilogue;
-  if (epilogue != CUBLASLT_EPILOGUE_DEFAULT && epilogue != CUBLASLT_EPILOGUE_BIAS) return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (!product.fits()) return CUBLAS_STATUS_INVALID_VALUE;
+  if (const cublasStatus_t status = product.problem.status(); status != CUBLAS_STATUS_SUCCESS) return status;
+  if (!product.is_aligned_for(content<const Alignments>(algorithm))) return CUBLAS_STATUS_INVALID_VALUE;
   accrue::emulator::enqueue(stream, [product] {
-    for (std::int32_t i = 0; i < product.out.batch; ++i) product.run(i);
+    for (std::int32_t i = 0; i < product.problem.out.batch; ++i) product.run(i);
   });
   return CUBLAS_STATUS_SUCCESS;
 }
