@@ -63,8 +63,7 @@ nn::GptConfig config_of_file(const GptTrainOptions& options) {
   require_agreement("--width", given.width, config.width, source);
   require_agreement("--vocabulary", given.vocabulary, config.vocabulary, source);
   if (given.context && *given.context > config.context)
-    fail(ErrorKind::bad_data, "--context {} is beyond {}, which has {} positions", *given.context, source,
-         config.context);
+    fail(ErrorKind::usage, "--context {} is beyond {}, which has {} positions", *given.context, source, config.context);
   config.dropout = given.dropout.value_or(config.dropout);
   config.recompute = given.recompute;
   return config;

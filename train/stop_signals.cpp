@@ -5,13 +5,13 @@
 namespace accrue::train {
 namespace {
 
-volatile std::sig_atomic_t stop_requested = 0;
+volatile std::sig_atomic_t stop_requested = 0, somebody_reads = 0;
 
 void request_stop(int) {
   stop_requested = 1;
   static constexpr char message[] = "\nstopping when this window has ended (a second Ctrl-C: at once)\n";
   // Nothing can be done about a message that cannot be written.
-  if (write(STDERR_FILENO, message, sizeof message - 1) < 0) return;
+  if (somebody_reads != 0 && write(STDERR_FILENO, message, sizeof message - 1) < 0) return;
 }
 
 struct sigaction install(int signal, int flags) {
@@ -30,6 +30,7 @@ struct sigaction install(int signal, int flags) {
 
 StopSignals::StopSignals() {
   stop_requested = 0;
+  somebody_reads = isatty(STDERR_FILENO);
   interrupt_ = install(SIGINT, SA_RESETHAND);
   terminate_ = install(SIGTERM, 0);
 }

@@ -178,7 +178,7 @@ TEST_F(GptResume, RefusesAnotherModelThanTheCheckpoints) {
   const std::vector<Arguments> others = {
       {"--layers", "2"}, {"--heads", "4"}, {"--width", "32"}, {"--vocabulary", "300"}, {"--context", "16"}};
   for (const Arguments& other : others)
-    expect_refused("run", training("run", joined({"--resume", "--steps", "4"}, other)), ErrorKind::bad_data,
+    expect_refused("run", training("run", joined({"--resume", "--steps", "4"}, other)), ErrorKind::usage,
                    {fmt::format("{} {}", other[0], other[1]), path("run")});
 }
 

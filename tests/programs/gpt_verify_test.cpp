@@ -82,7 +82,7 @@ TEST_F(GptVerify, RefusesTextsThatDoNotFit) {
   expect_error(verify({"--text", path("none")}), ErrorKind::no_input, {path("none")});
   expect_error(verify({"--text", path("text"), "--vocabulary", "100"}), ErrorKind::bad_data, {path("text"), "100"});
   write_file(path("short"), "abc");
-  expect_error(verify({"--text", path("short")}), ErrorKind::bad_data, {path("short"), "--context 8"});
+  expect_error(verify({"--text", path("short")}), ErrorKind::bad_data, {path("short"), "context 8"});
 }
 
 }  // namespace

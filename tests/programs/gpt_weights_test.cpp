@@ -91,7 +91,7 @@ TEST_F(GptWeights, EvaluateAsTheCheckpointDoes) {
 TEST_F(GptWeights, TrainOnAShorterContextThanTheirs) {
   expect_success(start_from(path("prefixed"), {"--heads", "2", "--context", "4", "--micro-batch", "2"}));
   EXPECT_EQ(metrics("run").at(0)["targets"], 2 * 4);
-  expect_error(start_from(path("prefixed"), {"--heads", "2", "--context", "9"}), ErrorKind::bad_data,
+  expect_error(start_from(path("prefixed"), {"--heads", "2", "--context", "9"}), ErrorKind::usage,
                {"--context 9", "8 positions"});
 }
 
@@ -137,7 +137,7 @@ TEST_F(GptWeights, NeedTheNumberOfHeads) {
 TEST_F(GptWeights, ContradictOptionsOfAnotherModel) {
   for (const Arguments& other :
        {Arguments{"--layers", "2"}, Arguments{"--width", "32"}, Arguments{"--vocabulary", "100"}})
-    expect_error(start_from(path("prefixed"), joined({"--heads", "2"}, other)), ErrorKind::bad_data,
+    expect_error(start_from(path("prefixed"), joined({"--heads", "2"}, other)), ErrorKind::usage,
                  {fmt::format("{} {}", other[0], other[1]), "contradicts"});
 }
 

@@ -106,7 +106,7 @@ TEST(TokenSamples, ATextShorterThanContextPlusOneSaysBothNumbersAndWhatToDo) {
   const std::vector<std::uint8_t> bytes = counting(8);
   EXPECT_EQ(TokenSamples(bytes, 7, "text").size(), 1);
   EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { TokenSamples(bytes, 8, "text (validation part)"); }),
-              AllOf(HasSubstr("text (validation part): has 8 bytes"), HasSubstr("--context 8 needs 9"),
+              AllOf(HasSubstr("text (validation part): has 8 bytes"), HasSubstr("context 8 needs 9"),
                     HasSubstr("a context of at most 7 or a longer text")));
 }
 
