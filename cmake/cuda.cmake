@@ -65,9 +65,9 @@ function(accrue_cuda_sources folder variable)
   if(ACCRUE_WITH_CUDNN AND cudnn)
     list(REMOVE_ITEM sources ${no_cudnn})
     list(APPEND host ${cudnn})
+    # -O1: all of it is glue, and at -O3 it would be the longest compilation of the whole build.
     set_source_files_properties(${cudnn} PROPERTIES SKIP_PRECOMPILE_HEADERS ON
                                 INCLUDE_DIRECTORIES "${ACCRUE_CUDNN_INCLUDE}" COMPILE_OPTIONS "-isystem;${ACCRUE_CUDNN_FRONTEND_INCLUDE};-O1")
-    # -O1: all of it is glue, and -O3 would take four minutes.
   endif()
   set(${variable} ${sources} ${cuda} ${host} PARENT_SCOPE)
 endfunction()

@@ -84,10 +84,9 @@ __device__ void write_dx(const BackwardRows<T>& work, std::int64_t row, const Ro
     }
     if (work.write == Write::accumulate) {
       const Floats<Team::width> old = load<Team::width>(dx + at);
+// Not fused with the product before it: what is accumulated is what would have been stored.
 #pragma unroll
-      for (int i = 0; i < Team::width;
-           ++i)  // Not fused with the product before it: what is accumulated is what would have been stored.
-        gradient.v[i] = __fadd_rn(gradient.v[i], old.v[i]);
+      for (int i = 0; i < Team::width; ++i) gradient.v[i] = __fadd_rn(gradient.v[i], old.v[i]);
     }
     store(dx + at, gradient);
   });

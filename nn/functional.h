@@ -45,6 +45,14 @@ Tensor activation(Tape& tape, const Tensor& x, kernels::Activation kind);
 inline Tensor gelu(Tape& tape, const Tensor& x) { return activation(tape, x, kernels::Activation::gelu); }
 inline Tensor relu(Tape& tape, const Tensor& x) { return activation(tape, x, kernels::Activation::relu); }
 
+// y [..., out] = linear(gelu(linear(x [..., in]))), the MLP of a transformer block: up [in, hidden], down [hidden,
+// out], the biases may be undefined. Has the bits of those three functions, unless products compute GELU in the same
+// pass (kernels/matmul_epilogues.h).
+struct FeedForward {
+  Parameter up, up_bias, down, down_bias;
+};
+Tensor feed_forward(Tape& tape, const Tensor& x, const FeedForward& parameters);
+
 // Inverted dropout of x's shape, active on training tapes, otherwise x itself; `site` tells the dropouts of a model
 // apart (nn::Registry hands them out).
 Tensor dropout(Tape& tape, const Tensor& x, float p, std::uint32_t site);

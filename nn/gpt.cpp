@@ -83,8 +83,10 @@ void GptBlock::register_into(Registry registry) {
 Tensor GptBlock::forward(Tape& tape, const Tensor& x) const {
   const Tensor attended = attention_.forward(tape, norm1_.forward(tape, x));
   const auto [middle, normalized] = norm2_.forward(tape, x, attention_dropout_.forward(tape, attended));
-  const Tensor expanded = gelu(tape, expand_.forward(tape, normalized));
-  return add(tape, middle, mlp_dropout_.forward(tape, contract_.forward(tape, expanded)));
+  const Tensor fed_forward = feed_forward(
+      tape, normalized,
+      {.up = expand_.weight(), .up_bias = expand_.bias(), .down = contract_.weight(), .down_bias = contract_.bias()});
+  return add(tape, middle, mlp_dropout_.forward(tape, fed_forward));
 }
 
 Gpt::Gpt(const GptConfig& config)

@@ -23,6 +23,8 @@ class Linear final : public Module {
   Tensor forward(Tape& tape, const Tensor& x) const override {
     return linear(tape, cast(tape, x, weight_.value().dtype()), weight_, bias_);
   }
+  const Parameter& weight() const { return weight_; }
+  const Parameter& bias() const { return bias_; }  // undefined without one
 
  private:
   std::int64_t in_, out_;

@@ -1,15 +1,9 @@
-#include "kernels/bias.h"
+#include "kernels/linear.h"
 #include "kernels/matmul.h"
 #include "nn/functional.h"
 #include "nn/linear_parts.h"
 
 namespace accrue::nn {
-namespace {
-
-// The product over all rows at once: to matmul, a second operand of three axes would mean a batch of products.
-Tensor as_matrix(const Tensor& x) { return x.view({x.shape().rows(), x.shape().last()}); }
-
-}  // namespace
 
 std::int64_t linear_width(const Tensor& x, const Parameter& weight, WeightLayout layout) {
   const bool out_in = layout == WeightLayout::out_in;
@@ -31,12 +25,8 @@ void linear_forward(const Tensor& y, const Tensor& x, const Parameter& weight, c
 
 void linear_gradients(const LinearGradients& op) {
   const bool out_in = op.layout == WeightLayout::out_in;
-  if (op.dbias) kernels::bias_backward({.dbias = op.dbias, .dy = op.dy});
-  kernels::matmul({.out = op.dweight.tensor,
-                   .a = as_matrix(out_in ? op.dy : op.x),
-                   .b = as_matrix(out_in ? op.x : op.dy),
-                   .transpose_a = true,
-                   .write = op.dweight.write});
+  kernels::linear_weight_backward(
+      {.dweight = op.dweight, .dbias = op.dbias, .dy = op.dy, .x = op.x, .transpose = out_in});
   if (op.dx)
     kernels::matmul({.out = op.dx.tensor, .a = op.dy, .b = op.weight, .transpose_b = !out_in, .write = op.dx.write});
 }

@@ -5,6 +5,7 @@
 
 #include "tests/testing/needs_cuda.h"
 #include "tests/testing/training.h"
+#include "tests/testing/with_epilogues.h"
 
 namespace accrue {
 namespace {
@@ -60,6 +61,19 @@ TEST_F(OneWindow, HasTheGradientOfF32WithinTheRoundingsOfAHalfDtype) {
     EXPECT_GT(error, unit_roundoff(DType::f32)) << name_of(compute) << ": nothing was rounded";
     EXPECT_NEAR(rounded.report.loss, exact.report.loss, tensors * unit_roundoff(compute) * exact.report.loss);
   }
+}
+
+// Where products compute GELU and the gradients of biases in the same pass.
+TEST_F(OneWindow, HasTheGradientOfTheCpuWithEveryEpilogue) {
+  const EpilogueSetting all(kernels::MatmulEpilogues::all);
+  const nn::GptConfig config = small_gpt(0.2f);
+  const Result on_cpu = run(Device::cpu(), DType::f32, config);
+  EXPECT_LE(relative_error(run(Device::cuda(), DType::f32, config).gradient, on_cpu.gradient), 1e-5);
+  const double roundings = 2 * (1 + 11.0 * static_cast<double>(config.layers) + 2) + 1;  // as above
+  for (const DType compute : {DType::bf16, DType::f16})
+    EXPECT_LE(relative_error(run(Device::cuda(), compute, config).gradient, on_cpu.gradient),
+              roundings * unit_roundoff(compute))
+        << name_of(compute);
 }
 
 TEST_F(OneWindow, HasTheSameBitsEveryTime) {

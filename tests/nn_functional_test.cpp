@@ -13,6 +13,7 @@
 #include "nn/cross_entropy.h"
 #include "nn/gradients.h"
 #include "tests/testing/compare.h"
+#include "tests/testing/function_case.h"
 #include "tests/testing/gradcheck.h"
 #include "tests/testing/sweep.h"
 
@@ -24,78 +25,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr double u = unit_roundoff(DType::f32);
-
-// Parameters of the given shapes, normal with deviation 1/2.
-struct Parameters {
-  explicit Parameters(const std::vector<Shape>& shapes, Device device = Device::cpu()) {
-    for (std::size_t i = 0; i < shapes.size(); ++i)
-      all.push_back(store.add(fmt::format("p{}", i), shapes[i], Initializer::normal(0.5f)));
-    store.allocate(device, 17);
-  }
-  ParameterStore store;
-  std::vector<Parameter> all;
-};
-
-// A function under test: y of x and the parameters, on the tape and in double precision.
-struct Case {
-  Shape x_shape;
-  std::vector<Shape> parameter_shapes;
-  std::function<Tensor(Tape&, const Tensor&, const std::vector<Parameter>&)> function;
-  std::function<std::vector<double>(const std::vector<double>&, const std::vector<std::vector<double>>&)> reference;
-  int terms = 1;  // the most terms that one element of y or of a gradient sums
-};
-
-// The gradients of L = sum(seed * y) with respect to x and every parameter. Bound: each gradient element is a sum of at
-// most `terms` products of operands of magnitude at most about 4 (normal numbers of deviation <= 1), each operand
-// itself the result of a few roundings: 16 * (terms + 16) * u absolute. The finite differences err by about 1e-9.
-void expect_gradients(const Case& c) {
-  for (const Device device : devices()) {
-    Parameters parameters(c.parameter_shapes, device);
-    const Tensor x = random_tensor(c.x_shape, 3, DType::f32, device);
-    Tape tape;
-    std::vector<double> dx;
-    tape.record("input", x, [&dx, node = Node(x)](Tape& t) { dx = to_doubles(t.grad(node)); });
-    const Tensor y = c.function(tape, x, parameters.all);
-    const std::vector<double> values = to_doubles(y);
-    const Tensor seed = random_tensor(y.shape(), 4, DType::f32, device);
-    const std::vector<double> seeds = to_doubles(seed);
-    tape.contribute(y, seed, add_gradient);
-    tape.backward();
-
-    std::vector<std::vector<double>> operands = {to_doubles(x)};
-    for (const Parameter& p : parameters.all) operands.push_back(to_doubles(p.value()));
-    const auto reference = [&](const std::vector<std::vector<double>>& o) {
-      return c.reference(o[0], std::vector<std::vector<double>>(o.begin() + 1, o.end()));
-    };
-    const Bound bound{.absolute = 16 * (c.terms + 16) * u};
-    EXPECT_TRUE(within(values, reference(operands), bound)) << "forward";
-    for (std::size_t which = 0; which < operands.size(); ++which) {
-      const std::vector<double> expected = numeric_gradient(
-          [&](const std::vector<double>& changed) {
-            std::vector<std::vector<double>> o = operands;
-            o[which] = changed;
-            const std::vector<double> result = reference(o);
-            double loss = 0;
-            for (std::size_t i = 0; i < result.size(); ++i) loss += seeds[i] * result[i];
-            return loss;
-          },
-          operands[which]);
-      const std::vector<double> actual = which == 0 ? dx : to_doubles(parameters.all[which - 1].grad());
-      EXPECT_TRUE(within(actual, expected, bound))
-          << (which == 0 ? std::string("x") : fmt::format("parameter {}", which - 1));
-    }
-  }
-}
-
-std::vector<double> product(const std::vector<double>& x, const std::vector<double>& w, std::size_t in, std::size_t out,
-                            bool out_in) {
-  std::vector<double> y(x.size() / in * out);
-  for (std::size_t row = 0; row < x.size() / in; ++row)
-    for (std::size_t i = 0; i < in; ++i)
-      for (std::size_t o = 0; o < out; ++o)
-        y[row * out + o] += x[row * in + i] * (out_in ? w[o * in + i] : w[i * out + o]);
-  return y;
-}
 
 TEST(Linear, BackwardMatchesFiniteDifferences) {
   expect_gradients({.x_shape = {2, 3, 5},
@@ -161,7 +90,7 @@ TEST(ResidualLayerNorm, HasTheBitsOfAddAndLayerNormForwardAndBackward) {
                    seed = random_tensor({2, 3, 6}, 3, DType::f32, device);
       const Tensor residual = random_tensor({2, 3, 6}, 2, DType::f32, device);
       const auto run = [&](auto&& first) {
-        Parameters parameters({{6}, {6}}, device);
+        RandomParameters parameters({{6}, {6}}, device);
         Tape tape;
         tape.require_grad(x);
         tape.require_grad(residual);
@@ -325,7 +254,7 @@ TEST(Embedding, BackwardMatchesFiniteDifferences) {
 
 TEST(Embedding, BackwardScattersToTheRowsThatWereRead) {
   for (const Device device : devices()) {
-    Parameters parameters({{4, 3}, {2, 3}}, device);
+    RandomParameters parameters({{4, 3}, {2, 3}}, device);
     const Tensor ids = Tensor::from<std::int32_t>(std::vector<std::int32_t>{1, 3, 1, 1}, {2, 2}, device);
     Tape tape;
     const Tensor y = embedding(tape, ids, parameters.all[0], parameters.all[1]);
@@ -426,7 +355,7 @@ TEST(CrossEntropy, AnInferenceTapeLeavesTheLogitsAlone) {
 }
 
 TEST(Tape, AParameterUnreachedByTheLossIsNotTouched) {
-  Parameters parameters({{5, 5}, {5, 5}});
+  RandomParameters parameters({{5, 5}, {5, 5}});
   Tape tape;
   const Tensor x = random_tensor({4, 5}, 1);
   linear(tape, x, parameters.all[1]);  // its output goes nowhere
@@ -438,7 +367,7 @@ TEST(Tape, AParameterUnreachedByTheLossIsNotTouched) {
 }
 
 TEST(FunctionalErrors, NameOperandRequirementAndActual) {
-  Parameters parameters({{5, 7}, {6}, {7}});
+  RandomParameters parameters({{5, 7}, {6}, {7}});
   Tape tape;
   const Tensor x = random_tensor({2, 4}, 1);
   EXPECT_THAT(error_message([&] { linear(tape, x, parameters.all[0]); }),

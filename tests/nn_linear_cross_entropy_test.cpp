@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/cuda_devices.h"
 #include "nn/cross_entropy.h"
 #include "nn/gradients.h"
 #include "tests/testing/compare.h"

@@ -13,6 +13,7 @@
 
 #include "core/cuda_devices.h"
 #include "kernels/attention_kernel.h"
+#include "kernels/matmul_epilogues.h"
 #include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "optim/schedule.h"
@@ -92,8 +93,7 @@ std::string memory_advice(const CLI::App& app) {
   const std::string command = innermost(app).get_name();
   if (command == "train")
     return "a smaller --micro-batch with a larger --accumulation gives the same update in less memory (for less memory "
-           "of "
-           "parameters, gradients or optimizer state only a smaller model helps)";
+           "of parameters, gradients or optimizer state only a smaller model helps)";
   if (command == "verify") return "smaller --splits or a smaller model need less memory";
   if (command == "eval") return "a smaller --micro-batch gives the same result in less memory";
   return "a smaller model needs less memory";
@@ -188,6 +188,12 @@ void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption preci
                      ->capture_default_str()
                      ->group(group),
                  {"auto", "cudnn", "native"});
+  require_one_of(app.add_option("--epilogues", o.epilogues,
+                                "On a GPU, what products compute in the same pass: bias, or all (GELU and its gradient "
+                                "and gradients of biases, too)")
+                     ->capture_default_str()
+                     ->group(group),
+                 {"bias", "all"});
   require_at_least(app.add_option("--threads", o.threads, "CPU threads [all cores]")->group(group), 1, 4096);
 }
 
@@ -283,12 +289,17 @@ Machine use_machine(const MachineOptions& options) {
   if (machine.device.kind == DeviceKind::cpu && options.precision != "fp32")
     fail(ErrorKind::usage, "--precision {}: the CPU computes in fp32 only; use --precision fp32, or --device cuda",
          options.precision);
+  if (machine.device.kind == DeviceKind::cpu && options.epilogues != "bias")
+    fail(ErrorKind::usage, "--epilogues {}: the CPU has no such choice; leave it out, or use --device cuda",
+         options.epilogues);
   if (machine.device.kind == DeviceKind::cuda) require_precision(machine.device, options.precision);
   if (options.device == "auto" && machine.device.kind == DeviceKind::cpu && cuda::device_count() > 0 &&
       !cuda::emulated())
     fmt::print(stderr, "note: the GPU that is here cannot be used; --device cuda says why\n");
   using kernels::MatmulPrecision;
   kernels::set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::f32);
+  using kernels::MatmulEpilogues;
+  kernels::set_matmul_epilogues(options.epilogues == "all" ? MatmulEpilogues::all : MatmulEpilogues::bias);
   using kernels::AttentionKernel;
   kernels::set_attention_kernel(options.attention == "cudnn"    ? AttentionKernel::cudnn
                                 : options.attention == "native" ? AttentionKernel::native

@@ -22,7 +22,7 @@ namespace accrue::train {
 
 // What to compute with, as the user said it.
 struct MachineOptions {
-  std::string device = "auto", precision = "fp32", attention = "auto";
+  std::string device = "auto", precision = "fp32", attention = "auto", epilogues = "bias";
   int threads = 0;
 };
 
@@ -59,7 +59,7 @@ void add_machine_options(CLI::App& app, MachineOptions& options, PrecisionOption
 // Every option but --steps, which the programs count differently (updates, or epochs).
 void add_training_options(CLI::App& app, TrainingOptions& options);
 
-// Applies --device, --precision, --attention and --threads. Throws Error(no_device) or Error(usage).
+// Applies --device, --precision, --attention, --epilogues and --threads. Throws Error(no_device) or Error(usage).
 Machine use_machine(const MachineOptions& options);
 // What use_machine() has chosen: "cpu, 2 threads", or "cuda:0 (NVIDIA H100, …), bf16".
 std::string describe_machine(const MachineOptions& options);

@@ -2,7 +2,8 @@
 """GPT-2 124M on a GPU: tokens a second of `gpt train` beside PyTorch's, eager and compiled, in alternation.
 
 The same model, micro-batch, accumulation and text on every side; bf16 products with f32 weights, fused AdamW, PyTorch's
-scaled_dot_product_attention. Every round runs each side once; the ratios are those of a round's neighbours.
+scaled_dot_product_attention; Accrue with and without GELU and bias gradients in the products. Every round runs each
+side once; the ratios are those of a round's neighbours.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import time
 
 from compare import HERE, ROOT, Row, WARMUP_STEPS, flop_per_position, median_throughput
 
-SIDES = {"ours": "Accrue", "eager": "PyTorch", "compiled": "PyTorch, torch.compile"}
+SIDES = {"ours": "Accrue", "epilogues": "Accrue, --epilogues all", "eager": "PyTorch", "compiled": "PyTorch, torch.compile"}
 
 
 def parse():
@@ -60,14 +61,14 @@ def run(command, seconds, **environment):
     return done.stdout
 
 
-def run_ours(arguments, seconds):
+def run_ours(arguments, seconds, *options):
     # Where our program's shared libraries are, which PyTorch must not find (scripts/gpu_check sets it).
     libraries = os.environ.get("ACCRUE_LIBRARY_PATH", os.environ.get("LD_LIBRARY_PATH", ""))
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
         run([arguments.binary, "train", "--device", "cuda", "--precision", "bf16", "--text", arguments.text,
              *model_options(arguments), "--steps", arguments.steps + WARMUP_STEPS, "--validation-fraction", 0,
-             "--clip", 1, "--out", out], seconds, LD_LIBRARY_PATH=libraries)
+             "--clip", 1, "--out", out, *options], seconds, LD_LIBRARY_PATH=libraries)
         return median_throughput(out / "metrics.jsonl")
 
 
@@ -80,6 +81,7 @@ def run_pytorch(arguments, seconds, *options):
 
 RUNS = {
     "ours": run_ours,
+    "epilogues": lambda arguments, seconds: run_ours(arguments, seconds, "--epilogues", "all"),
     "eager": run_pytorch,
     "compiled": lambda arguments, seconds: run_pytorch(arguments, seconds, "--compile"),
 }

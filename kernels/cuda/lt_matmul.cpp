@@ -59,12 +59,28 @@ using Owned = std::unique_ptr<std::remove_pointer_t<T>, Destroy>;
 struct Plan {
   Owned<cublasLtMatmulDesc_t> operation;
   Owned<cublasLtMatrixLayout_t> first, second, out;
+  bool has_algorithm = false;
   cublasLtMatmulAlgo_t algorithm{};
   std::size_t workspace_bytes = 0;
 };
 
-using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, bool, bool, bool, DType, DType,
-                       MatmulPrecision, std::array<std::uint32_t, 4>, int>;
+cublasLtEpilogue_t epilogue_of(const LtMatmul& op) {
+  if (op.gelu == LtGelu::backward) return CUBLASLT_EPILOGUE_DGELU;
+  if (op.gelu == LtGelu::forward)
+    return op.bias.defined() ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+  if (op.sums != LtSums::none)
+    return op.sums == LtSums::columns_of_b ? CUBLASLT_EPILOGUE_BGRADA : CUBLASLT_EPILOGUE_BGRADB;
+  return op.bias.defined() ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+// To cuBLASLt, a bias and its gradient are one and the same vector.
+const Tensor& vector_of(const LtMatmul& op) { return op.sums == LtSums::none ? op.bias : op.sums_out; }
+
+// Fixed by cuBLASLt's header for matrices beside the product.
+constexpr std::int64_t gelu_input_multiple = 8;
+
+using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, bool, bool, cublasLtEpilogue_t,
+                       DType, DType, MatmulPrecision, std::array<std::uint32_t, 5>, int>;
 
 Key key_of(const LtMatmul& op) {
   return {op.m,
@@ -74,12 +90,29 @@ Key key_of(const LtMatmul& op) {
           op.transpose_a,
           op.transpose_b,
           op.accumulate,
-          op.bias.defined(),
+          epilogue_of(op),
           op.a.dtype(),
           op.out.dtype(),
           matmul_precision(),
-          {alignment_of(op.a), alignment_of(op.b), alignment_of(op.out), alignment_of(op.bias)},
+          {alignment_of(op.a), alignment_of(op.b), alignment_of(op.out), alignment_of(vector_of(op)),
+           alignment_of(op.gelu_input)},
           op.out.device().index};
+}
+
+template <class Value>
+void set_attribute(const LtMatmul& op, cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute,
+                   const Value& value) {
+  check_blas(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value),
+             "cublasLtMatmulDescSetAttribute", op);
+}
+
+// Those that the descriptor holds: of what the epilogue reads or writes.
+void set_pointers(const LtMatmul& op, cublasLtMatmulDesc_t operation) {
+  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const Tensor& tensor) {
+    if (tensor.defined()) set_attribute(op, operation, attribute, static_cast<const void*>(tensor.raw()));
+  };
+  set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector_of(op));
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, op.gelu_input);
 }
 
 class Planner {
@@ -106,19 +139,16 @@ class Planner {
     Owned<cublasLtMatmulDesc_t> operation(created);
     set(created, CUBLASLT_MATMUL_DESC_TRANSA, op_.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(created, CUBLASLT_MATMUL_DESC_TRANSB, op_.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (op_.bias.defined()) {
-      set(created, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(created, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(op_.bias.dtype()));
-      // Every call gives its own; the choice of the algorithm wants to see one.
-      set(created, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(op_.bias.raw()));
-    }
+    set(created, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(op_));
+    if (vector_of(op_).defined()) set(created, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(vector_of(op_).dtype()));
+    if (op_.gelu_input.defined()) set(created, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, op_.n);
+    set_pointers(op_, created);  // Every call gives its own; the choice of the algorithm wants to see some.
     return operation;
   }
 
   template <class Value>
   void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const Value& value) const {
-    check_blas(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value),
-               "cublasLtMatmulDescSetAttribute", op_);
+    set_attribute(op_, operation, attribute, value);
   }
 
   Owned<cublasLtMatrixLayout_t> layout(const Tensor& tensor, std::int64_t rows, std::int64_t cols) const {
@@ -152,15 +182,17 @@ class Planner {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(op_.b));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(op_.a));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(op_.out));
-    // There is none of the bias, which the epilogue reads as wide as it writes the result.
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, std::min(alignment_of(op_.out), alignment_of(op_.bias)));
+    // There is none of what the epilogue reads or writes, as wide as it writes the result.
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+           std::min({alignment_of(op_.out), alignment_of(vector_of(op_)), alignment_of(op_.gelu_input)}));
     cublasLtMatmulHeuristicResult_t found{};
     int count = 0;
-    check_blas(cublasLtMatmulAlgoGetHeuristic(handle, plan.operation.get(), plan.first.get(), plan.second.get(),
-                                              plan.out.get(), plan.out.get(), created, 1, &found, &count),
-               "cublasLtMatmulAlgoGetHeuristic", op_);
-    check(count == 1 && found.state == CUBLAS_STATUS_SUCCESS,
-          "cublasLtMatmulAlgoGetHeuristic for a {} found no algorithm", describe(op_));
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoGetHeuristic(handle, plan.operation.get(), plan.first.get(), plan.second.get(),
+                                       plan.out.get(), plan.out.get(), created, 1, &found, &count);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return;
+    check_blas(status, "cublasLtMatmulAlgoGetHeuristic", op_);
+    plan.has_algorithm = count == 1 && found.state == CUBLAS_STATUS_SUCCESS;
     plan.algorithm = found.algo;
     plan.workspace_bytes = found.workspaceSize;
   }
@@ -171,7 +203,8 @@ class Planner {
 // One for each device; a handle belongs to the device that was current when it was made.
 class Blas {
  public:
-  void run(const LtMatmul& op, cudaStream_t stream) {
+  // False where there is no algorithm for the problem.
+  bool run(const LtMatmul& op, cudaStream_t stream) {
     const std::lock_guard lock(mutex_);
     if (handle_ == nullptr) check_blas(cublasLtCreate(&handle_), "cublasLtCreate", op);
     auto [entry, fresh] = plans_.try_emplace(key_of(op));
@@ -183,17 +216,14 @@ class Blas {
         throw;
       }
     }
+    if (!entry->second.has_algorithm) return false;
     call(op, entry->second, stream);
+    return true;
   }
 
  private:
   void call(const LtMatmul& op, const Plan& plan, cudaStream_t stream) const {
-    if (op.bias.defined()) {
-      const void* bias = op.bias.raw();
-      check_blas(
-          cublasLtMatmulDescSetAttribute(plan.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias),
-          "cublasLtMatmulDescSetAttribute", op);
-    }
+    set_pointers(op, plan.operation.get());
     // Freed when this returns: whoever gets the memory next works behind the product on the same stream.
     Tensor workspace;
     void* aligned = nullptr;
@@ -226,9 +256,15 @@ Blas& blas_of(int device) {
 }  // namespace
 
 void lt_matmul(const LtMatmul& op) {
+  if (!try_lt_matmul(op))
+    fail(ErrorKind::internal, "cublasLtMatmulAlgoGetHeuristic for a {} found no algorithm", describe(op));
+}
+
+bool try_lt_matmul(const LtMatmul& op) {
+  if (op.gelu != LtGelu::none && op.n % gelu_input_multiple != 0) return false;
   const accrue::cuda::CudaDevice& device = accrue::cuda::device(op.out.device().index);
   device.activate();
-  blas_of(op.out.device().index).run(op, device.stream());
+  return blas_of(op.out.device().index).run(op, device.stream());
 }
 
 }  // namespace accrue::kernels::cuda

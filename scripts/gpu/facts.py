@@ -68,6 +68,11 @@ def collect(installation):
     }
 
 
+def is_unusable(facts):
+    """Whether the driver shows a GPU here that the programs cannot use."""
+    return facts["cuda_device"] is None and "driver_version" in facts["gpu"]
+
+
 def is_gpu(facts):
     """A real GPU, as opposed to the emulated device."""
     return facts["cuda_device"] is not None and "emulated" not in facts["cuda_device"].lower()

@@ -40,7 +40,7 @@ def check(context, deadline):
     done = run([sys.executable, context.installation.root / "bench" / "peers" / "gpt2_gpu.py", "--binary",
                 context.installation.program("gpt"), "--text", context.installation.text(), "--json", report,
                 "--minutes", f"{deadline.left() / 60:.2f}", *(TINY if context.tiny else []),
-                *(["--peak", peak] if peak else []), *([] if has_torch else ["--sides", "ours"])],
+                *(["--peak", peak] if peak else []), *([] if has_torch else ["--sides", "ours,epilogues"])],
                Deadline(deadline.left() + 15), {**os.environ, "ACCRUE_LIBRARY_PATH": libraries})
     if not report.exists():
         part.add("gpt2_gpu.py", done.status if done.status != PASSED else FAILED, done.seconds, done.last_lines())

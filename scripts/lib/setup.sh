@@ -145,10 +145,10 @@ accrue_configure() {
   shift
   # With options again and again: what this machine has may have changed since.
   [[ -f $build/build.ninja && $# == 0 ]] && return 0
-  # ccache cannot look into precompiled headers.
   if command -v ccache >/dev/null; then
-    set -- -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache \
-      -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON "$@"
+    # Precompiled headers are used and kept, too, once ccache is told that their macros and dates are no matter.
+    set -- "-DCMAKE_CXX_COMPILER_LAUNCHER=env;CCACHE_SLOPPINESS=pch_defines,time_macros;ccache" \
+      -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache "$@"
   fi
   (cd "$accrue_root" && cmake --preset "$preset" "$@")
 }

@@ -189,7 +189,7 @@ TEST_F(GptBadInput, WordsThatAreNoChoice) {
                           {"--normalisation", "did you mean targets?"});
   expect_training_refused({"--partial-window", "dorp"}, ErrorKind::usage, {"--partial-window", "did you mean drop?"});
   expect_training_refused({"--device", "cuda:99"}, ErrorKind::no_device, {"--device cuda:99"});
-  if (cuda::device_count() == 0)
+  if (!cuda::usable(0))
     expect_training_refused({"--device", "cuda"}, ErrorKind::no_device, {"--device cuda", "--device cpu"});
   expect_training_refused({"--device", "cuda:one"}, ErrorKind::usage, {"--device cuda:one", "as in cuda:0"});
   expect_training_refused({"--device", "gpu"}, ErrorKind::usage, {"--device gpu", "auto, cpu or cuda"});
@@ -197,6 +197,9 @@ TEST_F(GptBadInput, WordsThatAreNoChoice) {
   expect_training_refused({"--attention", "flash"}, ErrorKind::usage, {"--attention", "auto, cudnn, native"});
   if (!kernels::why_no_cudnn().empty())
     expect_training_refused({"--attention", "cudnn"}, ErrorKind::no_device, {"--attention cudnn", "auto or native"});
+  expect_training_refused({"--epilogues", "gelu"}, ErrorKind::usage, {"--epilogues", "bias, all"});
+  expect_training_refused({"--device", "cpu", "--epilogues", "all"}, ErrorKind::usage,
+                          {"--epilogues all", "--device cuda"});
   expect_training_refused({"--precision", "fp61"}, ErrorKind::usage, {"--precision", "fp32, tf32, bf16"});
   for (const char* precision : {"tf32", "bf16"})
     expect_training_refused({"--device", "cpu", "--precision", precision}, ErrorKind::usage,

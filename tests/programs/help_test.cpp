@@ -17,7 +17,7 @@ TEST(Help, ListsTheOptionsOfEveryCommand) {
       "--data-order", "--normalisation", "--partial-window", "--learning-rate",  "--min-learning-rate",
       "--schedule",   "--warmup",        "--decay",          "--clip",           "--beta1",
       "--beta2",      "--eps",           "--weight-decay",   "--device",         "--threads",
-      "--precision",  "--attention"};
+      "--precision",  "--attention",     "--epilogues"};
   const std::vector<std::string> model = {"--layers",     "--heads",   "--width",    "--context",
                                           "--vocabulary", "--dropout", "--recompute"};
   const std::vector<Help> cases = {

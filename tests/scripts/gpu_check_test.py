@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import subprocess
 import sys
 import tempfile
 import time
@@ -11,7 +12,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from gpu import benchmarks, demos, facts, report, silicon, sources, tests  # noqa: E402
+from gpu import benchmarks, demos, facts, report, sanitizer, silicon, sources, tests  # noqa: E402
 from gpu.process import FAILED, NOT_RUN, PASSED, STOPPED, Deadline, run  # noqa: E402
 from gpu.result import Part  # noqa: E402
 
@@ -133,10 +134,52 @@ class Facts(unittest.TestCase):
         self.assertFalse(facts.is_gpu({"cuda_device": "Accrue emulated device, compute capability 9.0, 1.0 GiB"}))
         self.assertFalse(facts.is_gpu({"cuda_device": None}))
 
+    def test_a_gpu_that_the_programs_cannot_use_is_told_from_none(self):
+        seen = {"name": "NVIDIA A100", "driver_version": "570.1"}
+        self.assertTrue(facts.is_unusable({"cuda_device": None, "gpu": seen}))
+        self.assertFalse(facts.is_unusable({"cuda_device": "NVIDIA A100", "gpu": seen}))
+        self.assertFalse(facts.is_unusable({"cuda_device": None, "gpu": {}}))
+
     def test_a_gpu_is_known_without_nvidia_smi(self):
         self.assertEqual(facts.of_description("NVIDIA H100, compute capability 9.0, 79.1 GiB"),
                          {"name": "NVIDIA H100", "compute_cap": "9.0", "memory.total": "79.1 GiB"})
         self.assertEqual(facts.of_description(None), {})
+
+
+class Sanitizer(unittest.TestCase):
+    def test_a_tool_that_refuses_the_device_is_told_from_one_that_found_errors(self):
+        refusal = "========= Error: Target application device is not supported\n"
+        self.assertTrue(sanitizer.refuses_the_device(refusal))
+        self.assertFalse(sanitizer.refuses_the_device("Invalid read\n========= ERROR SUMMARY: 1 error\n"))
+        self.assertFalse(sanitizer.refuses_the_device(refusal + "========= ERROR SUMMARY: 0 errors\n"))
+
+
+class Arguments(unittest.TestCase):
+    """A path or word that cannot be right is refused before anything is built or written."""
+
+    def expect_refused(self, arguments, code, *words):
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / "out"
+            done = subprocess.run([sys.executable, ROOT / "scripts/gpu_check", "--out", out, *arguments],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, code, done.stderr)
+            for word in words:
+                self.assertIn(word, done.stderr)
+            self.assertFalse(list(out.glob("*")) if out.exists() else [])
+
+    def test_paths_where_nothing_is(self):
+        self.expect_refused(["--bundle", "/no/such.tar.xz"], 1, "/no/such.tar.xz", "no such bundle")
+        self.expect_refused(["--binaries", "/no/such"], 1, "/no/such/accrue_bench", "bin/")
+        self.expect_refused(["--record", "/no/such.json"], 1, "/no/such.json", "no such report")
+
+    def test_parts_that_do_not_exist(self):
+        self.expect_refused(["--only", "tests,demo"], 2, "demo", "demos")
+
+    def test_a_report_of_no_gpu_proves_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "report.json"
+            path.write_text(json.dumps({"facts": {"cuda_device": None}}))
+            self.expect_refused(["--record", path], 1, "not the report of a GPU")
 
 
 class Report(unittest.TestCase):

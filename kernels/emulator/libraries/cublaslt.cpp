@@ -5,8 +5,9 @@
 // CUBLAS_STATUS_INVALID_VALUE.
 #include <cublasLt.h>
 
+#include <cmath>
 #include <cstring>
-#include <span>
+#include <numbers>
 #include <vector>
 
 #include "core/dtype.h"
@@ -23,8 +24,52 @@ struct Operation {
   cublasOperation_t transpose_first = CUBLAS_OP_N, transpose_second = CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   cudaDataType_t bias_type = CUDA_R_32F;
-  const void* bias = nullptr;
+  const void* bias = nullptr;  // or where its gradient goes
+  const void* gelu_input = nullptr;
+  std::int64_t gelu_input_stride = 0;
 };
+
+// What an epilogue does with a product.
+struct Epilogue {
+  bool is_known = true;
+  bool adds_bias = false;
+  bool applies_gelu = false, multiplies_by_gelu_gradient = false;
+  bool sums_first = false, sums_second = false;  // the operands over the depth: gradients of a bias
+
+  bool has_vector() const { return adds_bias || sums_first || sums_second; }
+  bool has_matrix() const { return applies_gelu || multiplies_by_gelu_gradient; }
+};
+
+Epilogue epilogue_of(cublasLtEpilogue_t epilogue) {
+  switch (epilogue) {
+    case CUBLASLT_EPILOGUE_DEFAULT:
+      return {};
+    case CUBLASLT_EPILOGUE_BIAS:
+      return {.adds_bias = true};
+    case CUBLASLT_EPILOGUE_GELU_AUX:
+      return {.applies_gelu = true};
+    case CUBLASLT_EPILOGUE_GELU_AUX_BIAS:
+      return {.adds_bias = true, .applies_gelu = true};
+    case CUBLASLT_EPILOGUE_DGELU:
+      return {.multiplies_by_gelu_gradient = true};
+    case CUBLASLT_EPILOGUE_BGRADA:
+      return {.sums_first = true};
+    case CUBLASLT_EPILOGUE_BGRADB:
+      return {.sums_second = true};
+    default:
+      return {.is_known = false};
+  }
+}
+
+// 0.5 (1 + tanh v) with v = sqrt(2/pi) (x + 0.044715 x^3), and the derivative of x times that.
+double gelu(double x) {
+  const double v = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+  return x * 0.5 * (1 + std::tanh(v));
+}
+double gelu_gradient(double x) {
+  const double scale = std::sqrt(2 / std::numbers::pi), tanh_v = std::tanh(scale * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + tanh_v) + 0.5 * x * (1 - tanh_v * tanh_v) * scale * (1 + 3 * 0.044715 * x * x);
+}
 
 // Column-major [rows, cols], the columns `stride` elements apart.
 struct Layout {
@@ -122,8 +167,10 @@ struct Problem {
   }
 
   bool has_known_epilogue() const {
-    if (operation.epilogue == CUBLASLT_EPILOGUE_DEFAULT) return true;
-    return operation.epilogue == CUBLASLT_EPILOGUE_BIAS && operation.bias_type == out.type;
+    const Epilogue epilogue = epilogue_of(operation.epilogue);
+    const bool only_for_one = epilogue.has_matrix() || epilogue.sums_first || epilogue.sums_second;
+    return epilogue.is_known && (!epilogue.has_vector() || operation.bias_type == out.type) &&
+           (!only_for_one || out.batch == 1);
   }
 
   bool fits() const {
@@ -133,7 +180,12 @@ struct Problem {
     return rows == out.rows && cols == out.cols && depth() == depth_of_second && first.batch == out.batch &&
            second.batch == out.batch && first.stride >= static_cast<std::int64_t>(first.rows) &&
            second.stride >= static_cast<std::int64_t>(second.rows) &&
-           out.stride >= static_cast<std::int64_t>(out.rows) && !results_overlap();
+           out.stride >= static_cast<std::int64_t>(out.rows) && !results_overlap() && gelu_input_fits();
+  }
+
+  bool gelu_input_fits() const {
+    return !epilogue_of(operation.epilogue).has_matrix() ||
+           (operation.gelu_input_stride >= static_cast<std::int64_t>(out.rows) && operation.gelu_input_stride % 8 == 0);
   }
 
   bool results_overlap() const {
@@ -149,10 +201,14 @@ struct Product {
 
   bool is_aligned_for(const Alignments& alignments) const {
     const Operation& operation = problem.operation;
-    const bool biased = operation.epilogue == CUBLASLT_EPILOGUE_BIAS;
+    const Epilogue epilogue = epilogue_of(operation.epilogue);
+    const auto fits = [](const void* pointer, cudaDataType_t type) {
+      return pointer != nullptr && is_multiple(pointer, size_of(type));
+    };
     return is_multiple(first_data, alignments.first) && is_multiple(second_data, alignments.second) &&
            is_multiple(out_data, alignments.added) && is_multiple(out_data, alignments.out) &&
-           (!biased || (operation.bias != nullptr && is_multiple(operation.bias, size_of(operation.bias_type))));
+           (!epilogue.has_vector() || fits(operation.bias, operation.bias_type)) &&
+           (!epilogue.has_matrix() || fits(operation.gelu_input, problem.out.type));
   }
 
   static const void* matrix(const void* data, const Layout& layout, std::int32_t index) {
@@ -180,12 +236,49 @@ struct Product {
                                 .transpose_a = operation.transpose_second != CUBLAS_OP_N,
                                 .transpose_b = operation.transpose_first != CUBLAS_OP_N,
                                 .add_to_c = accumulate});
-    const bool biased = operation.epilogue == CUBLASLT_EPILOGUE_BIAS;
+    finish(c, target);
+    if (const Epilogue epilogue = epilogue_of(operation.epilogue); epilogue.sums_first) {
+      // The bias has the rows of the result, as has op(first).
+      write_sums(a, first.rows, operation.transpose_first == CUBLAS_OP_N, out.rows);
+    } else if (epilogue.sums_second) {
+      write_sums(b, second.rows, operation.transpose_second != CUBLAS_OP_N, out.cols);
+    }
+  }
+
+  // Writes the product to `target` through the epilogue.
+  void finish(const std::vector<float>& product, void* target) const {
+    const auto& [operation, first, second, out] = problem;
+    const Epilogue epilogue = epilogue_of(operation.epilogue);
+    auto* gelu_input = const_cast<void*>(operation.gelu_input);
     for (std::size_t column = 0; column < out.cols; ++column)
-      for (std::size_t row = 0; row < out.rows; ++row)
-        set_element(target, out.type, column * static_cast<std::size_t>(out.stride) + row,
-                    c[column * out.rows + row] + (biased ? element(operation.bias, operation.bias_type, row) : 0.0f));
+      for (std::size_t row = 0; row < out.rows; ++row) {
+        const std::size_t aside = column * static_cast<std::size_t>(operation.gelu_input_stride) + row;
+        float value = product[column * out.rows + row];
+        if (epilogue.adds_bias) value += element(operation.bias, operation.bias_type, row);
+        if (epilogue.applies_gelu) {
+          set_element(gelu_input, out.type, aside, value);
+          value = static_cast<float>(gelu(value));
+        } else if (epilogue.multiplies_by_gelu_gradient) {
+          value *= static_cast<float>(gelu_gradient(element(gelu_input, out.type, aside)));
+        }
+        set_element(target, out.type, column * static_cast<std::size_t>(out.stride) + row, value);
+      }
     accrue::emulator::written_by_host(target, static_cast<std::size_t>(out.stride) * out.cols * size_of(out.type));
+    if (epilogue.applies_gelu)
+      accrue::emulator::written_by_host(
+          gelu_input, static_cast<std::size_t>(operation.gelu_input_stride) * out.cols * size_of(out.type));
+  }
+
+  // Sums an operand, column-major with `rows` rows, over the depth; what remains are its rows or its columns.
+  void write_sums(const std::vector<float>& operand, std::size_t rows, bool keeps_rows, std::size_t count) const {
+    auto* sums = const_cast<void*>(problem.operation.bias);
+    for (std::size_t i = 0; i < count; ++i) {
+      double sum = 0;
+      for (std::size_t depth = 0; depth < problem.depth(); ++depth)
+        sum += operand[keeps_rows ? depth * rows + i : i * rows + depth];
+      set_element(sums, problem.operation.bias_type, i, static_cast<float>(sum));
+    }
+    accrue::emulator::written_by_host(sums, count * size_of(problem.operation.bias_type));
   }
 };
 
@@ -236,6 +329,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t descriptor, c
       return assign(operation.bias_type, value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
       return assign(operation.bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
+      return assign(operation.gelu_input, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+      return assign(operation.gelu_input_stride, value, bytes);
     default:
       return CUBLAS_STATUS_NOT_SUPPORTED;
   }
