@@ -13,6 +13,7 @@ option(ACCRUE_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(ACCRUE_BUILD_BENCHMARKS "Build the kernel benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(ACCRUE_SANITIZE "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
 option(ACCRUE_WARNINGS_AS_ERRORS "Treat warnings as errors" OFF)
+option(ACCRUE_BATCHES "Compile several small sources at a time: the whole build is faster, one change is slower to compile" ON)
 set(ACCRUE_GEMM "oneDNN" CACHE STRING "Matrix multiplication on the CPU: oneDNN, or BLAS for any CBLAS library")
 set_property(CACHE ACCRUE_GEMM PROPERTY STRINGS oneDNN BLAS)
 
@@ -27,8 +28,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   # At -O3 gcc 12 warns of an overflow inside fmt 9's parser of format strings that cannot happen.
   target_compile_options(accrue_compile_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overflow>)
 endif()
-# Half of the time of a build went into reading these again for every source. Sources include what they use all the same:
-# scripts/lib/setup.sh turns this off where ccache is at work.
+# Half of the time of a build went into reading these again for every source. Sources include what they use all the same.
 target_precompile_headers(accrue_compile_options INTERFACE
   "$<$<COMPILE_LANGUAGE:CXX>:<fmt/format.h$<ANGLE-R>;<cstdint$<ANGLE-R>;<functional$<ANGLE-R>;<memory$<ANGLE-R>;<optional$<ANGLE-R>;<string$<ANGLE-R>;<string_view$<ANGLE-R>;<vector$<ANGLE-R>>")
 if(ACCRUE_WARNINGS_AS_ERRORS)

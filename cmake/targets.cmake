@@ -32,6 +32,12 @@ function(accrue_program name source)
   target_link_libraries(${name} PRIVATE accrue::train CLI11::CLI11 accrue_compile_options)
 endfunction()
 
+# accrue_in_batches(TARGET): for sources of which compiling is mostly reading the headers that all of them include. Names in
+# their anonymous namespaces must differ; the preset dev compiles each source by itself.
+function(accrue_in_batches target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${ACCRUE_BATCHES} UNITY_BUILD_BATCH_SIZE 4)
+endfunction()
+
 # accrue_compile_fast(TARGET [LEVEL]): for sources whose optimisation would take longer than it ever saves. LEVEL is
 # that of release builds, -O1 if not given.
 function(accrue_compile_fast target)

@@ -14,6 +14,11 @@ bool may_fuse(std::initializer_list<Tensor> operands) {
   return std::ranges::none_of(operands, [](const Tensor& operand) { return operand.numel() == 0; });
 }
 
+bool counted(bool fused) {
+  if (fused) count_fused_product();
+  return fused;
+}
+
 bool fused_gelu(const LinearGelu& op) {
   return may_fuse({op.x, op.y}) && try_lt_matmul({.out = op.y,
                                                   .a = op.x,
@@ -53,7 +58,7 @@ bool fused_weight_backward(const LinearWeightBackward& op) {
                                    .k = op.x.shape().rows(),
                                    .transpose_a = true,
                                    .accumulate = op.dweight.write == Write::accumulate,
-                                   .sums = op.transpose ? LtSums::rows_of_a : LtSums::columns_of_b,
+                                   .sums = op.transpose ? LtSums::columns_of_a : LtSums::columns_of_b,
                                    .sums_out = own});
   if (done && add) grad_accumulate({.acc = op.dbias, .incoming = own});
   return done;
@@ -62,15 +67,15 @@ bool fused_weight_backward(const LinearWeightBackward& op) {
 }  // namespace
 
 void linear_gelu(const LinearGelu& op) {
-  if (!fused_gelu(op)) unfused::linear_gelu(op);
+  if (!counted(fused_gelu(op))) unfused::linear_gelu(op);
 }
 
 void linear_gelu_backward(const LinearGeluBackward& op) {
-  if (!fused_gelu_backward(op)) unfused::linear_gelu_backward(op);
+  if (!counted(fused_gelu_backward(op))) unfused::linear_gelu_backward(op);
 }
 
 void linear_weight_backward(const LinearWeightBackward& op) {
-  if (!fused_weight_backward(op)) unfused::linear_weight_backward(op);
+  if (!counted(fused_weight_backward(op))) unfused::linear_weight_backward(op);
 }
 
 }  // namespace accrue::kernels::cuda

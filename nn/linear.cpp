@@ -20,7 +20,7 @@ void linear_forward(const Tensor& y, const Tensor& x, const Parameter& weight, c
                    .a = x,
                    .b = weight.value(),
                    .transpose_b = layout == WeightLayout::out_in,
-                   .bias = bias.defined() ? bias.value() : Tensor()});
+                   .bias = optional_value(bias)});
 }
 
 void linear_gradients(const LinearGradients& op) {
@@ -37,7 +37,7 @@ Tensor linear(Tape& tape, const Tensor& x, const Parameter& weight, const Parame
   tape.record("linear", y, [y_node = Node(y), x, weight, bias, layout](Tape& t) {
     linear_gradients({.dx = t.grad_slot(x),
                       .dweight = t.grad_slot(weight),
-                      .dbias = bias.defined() ? t.grad_slot(bias) : GradSlot(),
+                      .dbias = optional_slot(t, bias),
                       .dy = t.grad(y_node),
                       .x = x,
                       .weight = weight.value(),

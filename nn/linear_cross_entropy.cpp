@@ -59,7 +59,7 @@ void chunks_backward(Tape& tape, const LinearCrossEntropy& op, std::int64_t widt
   const Tensor known_terms = kernels::empty_loss_terms(op.hidden.device());
   const GradSlot dhidden = tape.grad_slot(op.hidden);
   GradSlot dweight = tape.grad_slot(op.weight);
-  GradSlot dbias = op.bias.defined() ? tape.grad_slot(op.bias) : GradSlot();
+  GradSlot dbias = optional_slot(tape, op.bias);
   chunks.each([&](std::int64_t first, std::int64_t rows) {
     const Tensor dlogits = chunks.run(known_terms, LossGradient::in_place, first, rows);
     linear_gradients(

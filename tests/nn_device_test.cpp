@@ -63,26 +63,35 @@ TEST_F(OneWindow, HasTheGradientOfF32WithinTheRoundingsOfAHalfDtype) {
   }
 }
 
-// Where products compute GELU and the gradients of biases in the same pass.
+// Where products compute GELU and the gradients of biases in the same pass. In f32 on the emulated device alone: how
+// accurate another library's GELU is, nobody knows; the roundings of a half dtype are more than that.
 TEST_F(OneWindow, HasTheGradientOfTheCpuWithEveryEpilogue) {
   const EpilogueSetting all(kernels::MatmulEpilogues::all);
   const nn::GptConfig config = small_gpt(0.2f);
   const Result on_cpu = run(Device::cpu(), DType::f32, config);
-  EXPECT_LE(relative_error(run(Device::cuda(), DType::f32, config).gradient, on_cpu.gradient), 1e-5);
+  if (cuda::emulated()) {
+    EXPECT_LE(relative_error(run(Device::cuda(), DType::f32, config).gradient, on_cpu.gradient), 1e-5);
+  }
+  const std::int64_t before = kernels::fused_product_count();
   const double roundings = 2 * (1 + 11.0 * static_cast<double>(config.layers) + 2) + 1;  // as above
   for (const DType compute : {DType::bf16, DType::f16})
     EXPECT_LE(relative_error(run(Device::cuda(), compute, config).gradient, on_cpu.gradient),
               roundings * unit_roundoff(compute))
         << name_of(compute);
+  if (cuda::emulated()) {
+    EXPECT_GT(kernels::fused_product_count(), before);
+  }
 }
 
 TEST_F(OneWindow, HasTheSameBitsEveryTime) {
   const nn::GptConfig config = small_gpt(0.2f);
-  for (const DType compute : {DType::f32, DType::bf16}) {
-    const Result first = run(Device::cuda(), compute, config), again = run(Device::cuda(), compute, config);
-    EXPECT_EQ(again.gradient, first.gradient) << name_of(compute);
-    EXPECT_EQ(again.weights, first.weights) << name_of(compute);
-  }
+  for (const kernels::MatmulEpilogues epilogues : {kernels::MatmulEpilogues::bias, kernels::MatmulEpilogues::all})
+    for (const DType compute : {DType::f32, DType::bf16}) {
+      const EpilogueSetting setting(epilogues);
+      const Result first = run(Device::cuda(), compute, config), again = run(Device::cuda(), compute, config);
+      EXPECT_EQ(again.gradient, first.gradient) << name_of(compute);
+      EXPECT_EQ(again.weights, first.weights) << name_of(compute);
+    }
 }
 
 }  // namespace

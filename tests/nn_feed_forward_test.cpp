@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "core/cuda_devices.h"
 #include "nn/functional.h"
 #include "nn/gradients.h"
 #include "tests/testing/compare.h"
@@ -43,11 +44,12 @@ TEST(FeedForward, BackwardMatchesFiniteDifferences) {
                                     return product(hidden, p[1], 7, 6, false);
                                   },
                               .terms = 8};
-  for (const kernels::MatmulEpilogues epilogues : {kernels::MatmulEpilogues::bias, kernels::MatmulEpilogues::all}) {
-    const EpilogueSetting setting(epilogues);
-    expect_gradients(biased);
-    expect_gradients(unbiased);
-  }
+  expect_gradients(biased);
+  expect_gradients(unbiased);
+  if (!cuda::emulated()) return;  // how accurate another library's GELU is, nobody knows
+  const EpilogueSetting all(kernels::MatmulEpilogues::all);
+  expect_gradients(biased);
+  expect_gradients(unbiased);
 }
 
 // The three functions that it is made of, bit by bit: forward, and the gradients of everything.

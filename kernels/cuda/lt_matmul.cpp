@@ -76,8 +76,11 @@ cublasLtEpilogue_t epilogue_of(const LtMatmul& op) {
 // To cuBLASLt, a bias and its gradient are one and the same vector.
 const Tensor& vector_of(const LtMatmul& op) { return op.sums == LtSums::none ? op.bias : op.sums_out; }
 
-// Fixed by cuBLASLt's header for matrices beside the product.
-constexpr std::int64_t gelu_input_multiple = 8;
+// cuBLASLt has these for some dtypes, shapes and GPUs only, and does not say which.
+bool may_lack_algorithm(const LtMatmul& op) { return op.gelu != LtGelu::none || op.sums != LtSums::none; }
+
+// Fixed by cuBLASLt's header for GELU's input; products of depth 1 are known to fail.
+constexpr std::int64_t gelu_input_multiple = 8, least_depth = 2;
 
 using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool, bool, bool, cublasLtEpilogue_t,
                        DType, DType, MatmulPrecision, std::array<std::uint32_t, 5>, int>;
@@ -106,10 +109,11 @@ void set_attribute(const LtMatmul& op, cublasLtMatmulDesc_t operation, cublasLtM
              "cublasLtMatmulDescSetAttribute", op);
 }
 
-// Those that the descriptor holds: of what the epilogue reads or writes.
-void set_pointers(const LtMatmul& op, cublasLtMatmulDesc_t operation) {
+// Those that the descriptor holds, of what the epilogue reads or writes: address(tensor).
+template <class Address>
+void set_pointers(const LtMatmul& op, cublasLtMatmulDesc_t operation, Address&& address) {
   const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const Tensor& tensor) {
-    if (tensor.defined()) set_attribute(op, operation, attribute, static_cast<const void*>(tensor.raw()));
+    if (tensor.defined()) set_attribute(op, operation, attribute, static_cast<const void*>(address(tensor)));
   };
   set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector_of(op));
   set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, op.gelu_input);
@@ -142,7 +146,9 @@ class Planner {
     set(created, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(op_));
     if (vector_of(op_).defined()) set(created, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(vector_of(op_).dtype()));
     if (op_.gelu_input.defined()) set(created, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, op_.n);
-    set_pointers(op_, created);  // Every call gives its own; the choice of the algorithm wants to see some.
+    // Every call gives its own. The choice of the algorithm reads nothing but their alignment from them.
+    set_pointers(op_, created,
+                 [](const Tensor& tensor) { return reinterpret_cast<void*>(std::uintptr_t{alignment_of(tensor)}); });
     return operation;
   }
 
@@ -190,7 +196,8 @@ class Planner {
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(handle, plan.operation.get(), plan.first.get(), plan.second.get(),
                                        plan.out.get(), plan.out.get(), created, 1, &found, &count);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return;
+    if (may_lack_algorithm(op_) && (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE))
+      return;
     check_blas(status, "cublasLtMatmulAlgoGetHeuristic", op_);
     plan.has_algorithm = count == 1 && found.state == CUBLAS_STATUS_SUCCESS;
     plan.algorithm = found.algo;
@@ -217,13 +224,13 @@ class Blas {
       }
     }
     if (!entry->second.has_algorithm) return false;
-    call(op, entry->second, stream);
-    return true;
+    entry->second.has_algorithm = call(op, entry->second, stream);
+    return entry->second.has_algorithm;
   }
 
  private:
-  void call(const LtMatmul& op, const Plan& plan, cudaStream_t stream) const {
-    set_pointers(op, plan.operation.get());
+  bool call(const LtMatmul& op, const Plan& plan, cudaStream_t stream) const {
+    set_pointers(op, plan.operation.get(), [](const Tensor& tensor) { return tensor.raw(); });
     // Freed when this returns: whoever gets the memory next works behind the product on the same stream.
     Tensor workspace;
     void* aligned = nullptr;
@@ -235,10 +242,13 @@ class Blas {
       std::align(workspace_alignment, plan.workspace_bytes, aligned, space);
     }
     const float alpha = 1, beta = op.accumulate ? 1 : 0;
-    check_blas(cublasLtMatmul(handle_, plan.operation.get(), &alpha, op.b.raw(), plan.first.get(), op.a.raw(),
-                              plan.second.get(), &beta, op.out.raw(), plan.out.get(), op.out.raw(), plan.out.get(),
-                              &plan.algorithm, aligned, plan.workspace_bytes, stream),
-               "cublasLtMatmul", op);
+    const cublasStatus_t status =
+        cublasLtMatmul(handle_, plan.operation.get(), &alpha, op.b.raw(), plan.first.get(), op.a.raw(),
+                       plan.second.get(), &beta, op.out.raw(), plan.out.get(), op.out.raw(), plan.out.get(),
+                       &plan.algorithm, aligned, plan.workspace_bytes, stream);
+    if (may_lack_algorithm(op) && status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
+    check_blas(status, "cublasLtMatmul", op);
+    return true;
   }
 
   std::mutex mutex_;
@@ -261,6 +271,8 @@ void lt_matmul(const LtMatmul& op) {
 }
 
 bool try_lt_matmul(const LtMatmul& op) {
+  check(op.gelu == LtGelu::none || op.sums == LtSums::none, "lt_matmul: GELU and sums are for different products");
+  if (may_lack_algorithm(op) && op.k < least_depth) return false;
   if (op.gelu != LtGelu::none && op.n % gelu_input_multiple != 0) return false;
   const accrue::cuda::CudaDevice& device = accrue::cuda::device(op.out.device().index);
   device.activate();

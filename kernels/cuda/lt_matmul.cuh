@@ -11,9 +11,9 @@ namespace accrue::kernels::cuda {
 // GELU; with `backward`, out is the product times GELU's derivative at gelu_input, which is like out.
 enum class LtGelu { none, forward, backward };
 
-// Sums over the depth k, beside a product that is not batched, into sums_out: of op(b)'s columns, f32 [n], or of
-// op(a)'s rows, f32 [m].
-enum class LtSums { none, columns_of_b, rows_of_a };
+// Sums over the depth k, beside a product that is not batched, into sums_out: of the columns of b, f32 [n], where b is
+// not transposed, or of those of a, f32 [m], where a is. In tf32, of the rounded operand.
+enum class LtSums { none, columns_of_b, columns_of_a };
 
 // `batch` products of row-major matrices, the operands of each behind those of the last: out [m, n] = op(a) [m, k] ·
 // op(b) [k, n] + bias [n], or added to what is in out. Sums are in f32. m, n, k and batch are positive; bias may be
@@ -23,7 +23,7 @@ struct LtMatmul {
   std::int64_t m, n, k, batch = 1;
   bool transpose_a = false, transpose_b = false;
   bool accumulate = false;
-  // No two of bias (with GELU forward the exception), GELU and sums together.
+  // One of bias, GELU and sums at most, but for a bias before GELU.
   LtGelu gelu = LtGelu::none;
   Tensor gelu_input;
   LtSums sums = LtSums::none;
@@ -33,7 +33,7 @@ struct LtMatmul {
 // On the compute stream of out's device. Throws Error(internal) naming call, shapes and device where cuBLASLt refuses.
 void lt_matmul(const LtMatmul& op);
 
-// The same; does nothing and returns false where cuBLASLt has no algorithm for it, as may be with GELU and sums.
+// The same; returns false, with nothing written, where cuBLASLt has no algorithm for it, as may be with GELU and sums.
 bool try_lt_matmul(const LtMatmul& op);
 
 }  // namespace accrue::kernels::cuda

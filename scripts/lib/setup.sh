@@ -5,6 +5,7 @@
 #   accrue_setup GROUP…    installs the packages of these groups of scripts/packages.txt that are missing (Debian, Ubuntu),
 #                          then checks the versions of the compiler and of CMake
 #   accrue_configure PRESET [CMAKE_OPTION…]
+#   accrue_launchers             CMake's options for ccache, one a line
 #   accrue_has_nvcc              whether CUDA code can be compiled for GPUs here
 #   accrue_emulator_options      CMake's options for the emulated device, one a line; fetches the CUDA toolkit's headers
 #                                into build/cuda-headers where there is no toolkit
@@ -139,16 +140,20 @@ accrue_cudnn_frontend() {
     accrue_say "So cuDNN's attention is left out of this build." >&2
 }
 
+# Where ccache is installed. Precompiled headers are kept, too, once it is told that their macros and dates are no matter.
+accrue_launchers() {
+  command -v ccache >/dev/null || return 0
+  printf '%s\n' "-DCMAKE_CXX_COMPILER_LAUNCHER=env;CCACHE_SLOPPINESS=pch_defines,time_macros;ccache" \
+    -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache -DCMAKE_DISABLE_PRECOMPILE_HEADERS=OFF
+}
+
 # Configures a preset unless its build folder is configured already: ninja re-runs CMake itself when that is needed.
 accrue_configure() {
   local preset=$1 build="$accrue_root/build/$1"
   shift
   # With options again and again: what this machine has may have changed since.
   [[ -f $build/build.ninja && $# == 0 ]] && return 0
-  if command -v ccache >/dev/null; then
-    # Precompiled headers are used and kept, too, once ccache is told that their macros and dates are no matter.
-    set -- "-DCMAKE_CXX_COMPILER_LAUNCHER=env;CCACHE_SLOPPINESS=pch_defines,time_macros;ccache" \
-      -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache "$@"
-  fi
-  (cd "$accrue_root" && cmake --preset "$preset" "$@")
+  local launchers
+  mapfile -t launchers < <(accrue_launchers)
+  (cd "$accrue_root" && cmake --preset "$preset" "${launchers[@]}" "$@")
 }

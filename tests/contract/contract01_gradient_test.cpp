@@ -16,8 +16,6 @@ using train::Normalisation;
 using train::Outcome;
 using Gpt = Training<nn::Gpt>;
 
-constexpr double u = unit_roundoff(DType::f32);
-
 // The gradient of each sample's summed loss on its own, unnormalised.
 std::vector<std::vector<double>> sums_by_sample(const nn::GptConfig& config, const Samples& samples, Device device) {
   std::vector<std::vector<double>> sums;

@@ -16,8 +16,6 @@ namespace {
 
 using Gpt = Training<nn::Gpt>;
 
-constexpr double u = unit_roundoff(DType::f32);
-
 TEST(Contract09, TheMainGradientIsF32ForEveryComputeDtype) {
   for (const Device device : devices()) {
     for (const DType compute : float_dtypes) {

@@ -15,8 +15,6 @@ namespace {
 using Gpt = Training<nn::Gpt>;
 using Mlp = Training<nn::Mlp>;
 
-constexpr double u = unit_roundoff(DType::f32);
-
 struct Setting {
   float dropout;
   bool recompute;

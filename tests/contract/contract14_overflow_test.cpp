@@ -19,7 +19,6 @@ using ::testing::HasSubstr;
 using train::Outcome;
 using Gpt = Training<nn::Gpt>;
 
-constexpr double u = unit_roundoff(DType::f32);
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 // Two inputs, each with a weight of its own. With zero weights the logits are 0 whatever the inputs, but the gradient

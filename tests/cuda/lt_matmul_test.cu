@@ -1,5 +1,5 @@
-// That the epilogues of kernels/linear.h are computed by cuBLASLt where it can, not quietly as operations of their own,
-// and operands at every address that tensors may have.
+// That the epilogues of kernels/linear.h are computed by cuBLASLt where it can, not quietly as operations of their own;
+// and bias and operands of products at every address that tensors may have.
 #include "kernels/cuda/lt_matmul.cuh"
 
 #include <gtest/gtest.h>
@@ -21,14 +21,14 @@ class LtMatmulTest : public NeedsCuda {
 
 TEST_F(LtMatmulTest, HasGeluForWidthsOfEightInHalves) {
   for (const DType dtype : {DType::f16, DType::bf16})
-    for (const std::int64_t width : {8, 64, 65}) {
-      const Tensor x = operand({16, 32}, dtype), weight = operand({32, width}, dtype), y = operand({16, width}, dtype),
-                   z = operand({16, width}, dtype), dy = operand({16, 32}, dtype);
-      LtMatmul forward{.out = y, .a = x, .b = weight, .m = 16, .n = width, .k = 32};
+    for (const std::int64_t width : {128, 256, 257}) {
+      const Tensor x = operand({64, 128}, dtype), weight = operand({128, width}, dtype),
+                   y = operand({64, width}, dtype), z = operand({64, width}, dtype), dy = operand({64, 128}, dtype);
+      LtMatmul forward{.out = y, .a = x, .b = weight, .m = 64, .n = width, .k = 128};
       forward.gelu = LtGelu::forward;
       forward.gelu_input = z;
       EXPECT_EQ(try_lt_matmul(forward), width % 8 == 0) << name_of(dtype) << " " << width;
-      LtMatmul backward{.out = z, .a = dy, .b = operand({width, 32}, dtype), .m = 16, .n = width, .k = 32};
+      LtMatmul backward{.out = z, .a = dy, .b = operand({width, 128}, dtype), .m = 64, .n = width, .k = 128};
       backward.transpose_b = true;
       backward.gelu = LtGelu::backward;
       backward.gelu_input = y;
@@ -38,15 +38,15 @@ TEST_F(LtMatmulTest, HasGeluForWidthsOfEightInHalves) {
 
 TEST_F(LtMatmulTest, HasSumsBesideWeightGradients) {
   for (const DType dtype : {DType::f16, DType::bf16}) {
-    const Tensor x = operand({32, 16}, dtype), dy = operand({32, 24}, dtype), sums = operand({24}, DType::f32);
-    LtMatmul in_out{.out = operand({16, 24}, DType::f32), .a = x, .b = dy, .m = 16, .n = 24, .k = 32};
+    const Tensor x = operand({256, 64}, dtype), dy = operand({256, 128}, dtype), sums = operand({128}, DType::f32);
+    LtMatmul in_out{.out = operand({64, 128}, DType::f32), .a = x, .b = dy, .m = 64, .n = 128, .k = 256};
     in_out.transpose_a = true;
     in_out.sums = LtSums::columns_of_b;
     in_out.sums_out = sums;
     EXPECT_TRUE(try_lt_matmul(in_out)) << name_of(dtype);
-    LtMatmul out_in{.out = operand({24, 16}, DType::f32), .a = dy, .b = x, .m = 24, .n = 16, .k = 32};
+    LtMatmul out_in{.out = operand({128, 64}, DType::f32), .a = dy, .b = x, .m = 128, .n = 64, .k = 256};
     out_in.transpose_a = true;
-    out_in.sums = LtSums::rows_of_a;
+    out_in.sums = LtSums::columns_of_a;
     out_in.sums_out = sums;
     EXPECT_TRUE(try_lt_matmul(out_in)) << name_of(dtype);
   }

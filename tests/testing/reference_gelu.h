@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/cuda_devices.h"
+#include "kernels/matmul_epilogues.h"
 #include "tests/testing/compare.h"
 
 namespace accrue::testing {
@@ -35,5 +37,18 @@ struct Gelu {
     return gate * gate_error() + second * (2 * gate_error() + e_error() + 9 * u) + std::abs(derivative) * u + 0x1p-118;
   }
 };
+
+// How far more the GELU that a GPU's library computes with a product may be from the formula: it tells nothing of it,
+// and may use the hardware's tanh, whose relative error is 2^-11 (CUDA C++ Programming Guide, tanh.approx.f32).
+inline double library_tanh_error() {
+  return kernels::matmul_epilogues() == kernels::MatmulEpilogues::all && !cuda::emulated() ? 0x1p-11 : 0;
+}
+// Of gelu(x) = x/2 (1 + tanh v), and of its derivative (1 + tanh v)/2 + x/2 (1 - tanh(v)^2) v'.
+inline double library_gelu_error(double x) { return 0.5 * std::abs(x) * library_tanh_error(); }
+inline double library_gelu_derivative_error(double x) {
+  const double scale = std::sqrt(2 / std::numbers::pi), t = std::tanh(scale * (x + 0.044715 * x * x * x));
+  const double slope = scale * (1 + 3 * 0.044715 * x * x);
+  return library_tanh_error() * (0.5 * std::abs(t) + std::abs(x) * t * t * slope);
+}
 
 }  // namespace accrue::testing

@@ -20,6 +20,8 @@
 
 namespace accrue::testing {
 
+constexpr double u = unit_roundoff(DType::f32);
+
 // Samples along axis 0 of both tensors.
 struct Samples {
   Tensor inputs, targets;

@@ -22,15 +22,15 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using Mlp = Training<nn::Mlp>;
 
-const RunSettings settings{.program = "mlp",
-                           .data = {.bytes = 4, .hash = 0xabc},
-                           .seed = 3,
-                           .global_batch = 8,
-                           .data_order = "shuffled",
-                           .partial_window = "step",
-                           .dataset_size = 100,
-                           .steps = 10,
-                           .rules = {{"--clip", "1"}}};
+const RunSettings saved_settings{.program = "mlp",
+                                 .data = {.bytes = 4, .hash = 0xabc},
+                                 .seed = 3,
+                                 .global_batch = 8,
+                                 .data_order = "shuffled",
+                                 .partial_window = "step",
+                                 .dataset_size = 100,
+                                 .steps = 10,
+                                 .rules = {{"--clip", "1"}}};
 
 // A run directory with one checkpoint of a model that has done two updates.
 class Checkpoint : public ::testing::Test {
@@ -43,14 +43,14 @@ class Checkpoint : public ::testing::Test {
   }
   fs::path run() const { return folder / "run"; }
   void save(Mlp& training) {
-    save_checkpoint(run(), settings, {{"widths", {3, 5, 2}}}, training.parameters, training.optimizer,
+    save_checkpoint(run(), saved_settings, {{"widths", {3, 5, 2}}}, training.parameters, training.optimizer,
                     training.accumulator);
   }
-  static void resume(const fs::path& checkpoint, Mlp& training, const RunSettings& with = settings) {
+  static void resume(const fs::path& checkpoint, Mlp& training, const RunSettings& with = saved_settings) {
     resume_checkpoint(checkpoint, with, training.parameters, training.optimizer, training.accumulator);
   }
   // Resuming must fail with this kind of error, and change nothing. Returns the message.
-  std::string refusal(ErrorKind kind, const RunSettings& with = settings) {
+  std::string refusal(ErrorKind kind, const RunSettings& with = saved_settings) {
     Mlp fresh{nn::Mlp({3, 5, 2})};
     const TrainingBits before = fresh.bits();
     const std::string message = error_of(kind, [&] { resume(find_checkpoint(run()), fresh, with); });
@@ -128,7 +128,7 @@ TEST_F(Checkpoint, ARunDirectoryThatCannotBeMadeIsCannotCreate) {
 
 TEST_F(Checkpoint, AnotherSettingIsAUsageErrorThatNamesBothValues) {
   const auto changed = [&](auto change) {
-    RunSettings other = settings;
+    RunSettings other = saved_settings;
     change(other);
     return refusal(ErrorKind::usage, other);
   };
@@ -142,27 +142,27 @@ TEST_F(Checkpoint, AnotherSettingIsAUsageErrorThatNamesBothValues) {
 }
 
 TEST_F(Checkpoint, OtherDataIsBadData) {
-  RunSettings other = settings;
+  RunSettings other = saved_settings;
   other.data.hash = 0xabd;
   EXPECT_THAT(refusal(ErrorKind::bad_data, other), AllOf(HasSubstr("training data has changed"), HasSubstr("0abd")));
-  other = settings;
+  other = saved_settings;
   other.data.bytes = 5;
   EXPECT_THAT(refusal(ErrorKind::bad_data, other), AllOf(HasSubstr("5 bytes"), HasSubstr("4 bytes")));
 }
 
 TEST_F(Checkpoint, AnotherNumberOfSamplesNamesTheOptionsThatDecideIt) {
-  RunSettings other = settings;
+  RunSettings other = saved_settings;
   other.dataset_size = 99;
   EXPECT_THAT(refusal(ErrorKind::usage, other), AllOf(HasSubstr("--context"), HasSubstr("--validation-fraction")));
 }
 
 TEST_F(Checkpoint, GivesBackTheSettingsItWasSavedWith) {
   Mlp fresh{nn::Mlp({3, 5, 2})};
-  RunSettings changed = settings;
+  RunSettings changed = saved_settings;
   changed.steps = 20;
   changed.rules = {{"--clip", "0.5"}};
   EXPECT_EQ(resume_checkpoint(find_checkpoint(run()), changed, fresh.parameters, fresh.optimizer, fresh.accumulator),
-            settings);
+            saved_settings);
 }
 
 TEST_F(Checkpoint, AModelOfAnotherShapeIsBadDataAndChangesNothing) {

@@ -45,7 +45,7 @@ IdxArray parse(const std::string& file) {
   return parse_idx(bytes, "file");
 }
 
-std::string refusal(const std::string& file) {
+std::string idx_refusal(const std::string& file) {
   return error_of(ErrorKind::bad_data, [&] { parse(file); });
 }
 
@@ -80,10 +80,10 @@ TEST(Idx, ReadsWhatCompressesAsWellAsDeflateCan) {
 
 TEST(Idx, EveryTruncationIsAnErrorThatSaysSo) {
   for (std::size_t size = 0; size < six.size(); ++size)
-    EXPECT_THAT(refusal(six.substr(0, size)), HasSubstr("truncated")) << size;
+    EXPECT_THAT(idx_refusal(six.substr(0, size)), HasSubstr("truncated")) << size;
   const std::string compressed = gzip(six);
   for (std::size_t size = 2; size < compressed.size(); ++size)
-    EXPECT_THAT(refusal(compressed.substr(0, size)), HasSubstr("truncated")) << size;
+    EXPECT_THAT(idx_refusal(compressed.substr(0, size)), HasSubstr("truncated")) << size;
 }
 
 TEST(Idx, EveryFlippedBitOfACompressedFileIsAnErrorOrChangesNothing) {
@@ -104,43 +104,43 @@ TEST(Idx, EveryFlippedBitOfACompressedFileIsAnErrorOrChangesNothing) {
 }
 
 TEST(Idx, EachDefectHasItsOwnMessage) {
-  EXPECT_THAT(refusal(""), HasSubstr("starts with 4 bytes, but this one has 0"));
-  EXPECT_THAT(refusal("PK\3\4...."), HasSubstr("starts with the bytes 50 4b"));
-  EXPECT_THAT(refusal(gzip("PK\3\4....")), HasSubstr("starts with the bytes 50 4b"));
-  EXPECT_THAT(refusal(header({1}, 0x0d) + "abcd"), HasSubstr("type code 0x0d (32-bit floats)"));
-  EXPECT_THAT(refusal(header({1}, 0x09) + "a"), HasSubstr("signed bytes"));
-  EXPECT_THAT(refusal(header({1}, 0x77) + "a"), HasSubstr("type code 0x77 (no type of the format)"));
-  EXPECT_THAT(refusal(header({})), HasSubstr("has 0 axes"));
-  EXPECT_THAT(refusal(header({1, 1, 1, 1, 1, 1, 1}) + "a"), HasSubstr("has 7 axes"));
-  EXPECT_THAT(refusal(header({1, 2, 3}).substr(0, 10)), HasSubstr("extent of axis 1 of 3 is missing"));
-  EXPECT_THAT(refusal(header({2, 0, 3})), HasSubstr("axis 1 has extent 0"));
-  EXPECT_THAT(refusal(six + "g"), HasSubstr("trailing bytes"));
-  EXPECT_THAT(refusal(gzip(six + "g")), HasSubstr("trailing bytes"));
-  EXPECT_THAT(refusal(gzip(six) + "xy"), HasSubstr("2 bytes follow the end of the compressed data"));
-  EXPECT_THAT(refusal(gzip(six) + gzip(six)), HasSubstr("follow the end of the compressed data"));
-  EXPECT_THAT(refusal(six.substr(0, 14)), HasSubstr("promises 6 bytes of data ([2, 3])"));
-  EXPECT_THAT(refusal(gzip(six.substr(0, 14))), HasSubstr("promises 6 bytes of data ([2, 3]), but there are 2"));
+  EXPECT_THAT(idx_refusal(""), HasSubstr("starts with 4 bytes, but this one has 0"));
+  EXPECT_THAT(idx_refusal("PK\3\4...."), HasSubstr("starts with the bytes 50 4b"));
+  EXPECT_THAT(idx_refusal(gzip("PK\3\4....")), HasSubstr("starts with the bytes 50 4b"));
+  EXPECT_THAT(idx_refusal(header({1}, 0x0d) + "abcd"), HasSubstr("type code 0x0d (32-bit floats)"));
+  EXPECT_THAT(idx_refusal(header({1}, 0x09) + "a"), HasSubstr("signed bytes"));
+  EXPECT_THAT(idx_refusal(header({1}, 0x77) + "a"), HasSubstr("type code 0x77 (no type of the format)"));
+  EXPECT_THAT(idx_refusal(header({})), HasSubstr("has 0 axes"));
+  EXPECT_THAT(idx_refusal(header({1, 1, 1, 1, 1, 1, 1}) + "a"), HasSubstr("has 7 axes"));
+  EXPECT_THAT(idx_refusal(header({1, 2, 3}).substr(0, 10)), HasSubstr("extent of axis 1 of 3 is missing"));
+  EXPECT_THAT(idx_refusal(header({2, 0, 3})), HasSubstr("axis 1 has extent 0"));
+  EXPECT_THAT(idx_refusal(six + "g"), HasSubstr("trailing bytes"));
+  EXPECT_THAT(idx_refusal(gzip(six + "g")), HasSubstr("trailing bytes"));
+  EXPECT_THAT(idx_refusal(gzip(six) + "xy"), HasSubstr("2 bytes follow the end of the compressed data"));
+  EXPECT_THAT(idx_refusal(gzip(six) + gzip(six)), HasSubstr("follow the end of the compressed data"));
+  EXPECT_THAT(idx_refusal(six.substr(0, 14)), HasSubstr("promises 6 bytes of data ([2, 3])"));
+  EXPECT_THAT(idx_refusal(gzip(six.substr(0, 14))), HasSubstr("promises 6 bytes of data ([2, 3]), but there are 2"));
 }
 
 TEST(Idx, AWrongChecksumOrLengthIsReportedAsDamage) {
   std::string wrong_crc = gzip(six), wrong_length = wrong_crc, wrong_body = wrong_crc;
   wrong_crc[wrong_crc.size() - 8] ^= 1;
-  EXPECT_THAT(refusal(wrong_crc), AllOf(HasSubstr("damaged"), HasSubstr("incorrect data check")));
+  EXPECT_THAT(idx_refusal(wrong_crc), AllOf(HasSubstr("damaged"), HasSubstr("incorrect data check")));
   wrong_length[wrong_length.size() - 4] ^= 1;
-  EXPECT_THAT(refusal(wrong_length), AllOf(HasSubstr("damaged"), HasSubstr("incorrect length check")));
+  EXPECT_THAT(idx_refusal(wrong_length), AllOf(HasSubstr("damaged"), HasSubstr("incorrect length check")));
   wrong_body[10] |= 6;  // block type 3 does not exist
-  EXPECT_THAT(refusal(wrong_body), AllOf(HasSubstr("damaged"), HasSubstr("invalid block type")));
+  EXPECT_THAT(idx_refusal(wrong_body), AllOf(HasSubstr("damaged"), HasSubstr("invalid block type")));
 }
 
 TEST(Idx, HugeExtentsAreRefusedBeforeAnythingIsAllocated) {
   constexpr std::uint32_t huge = 0xffffffff;
-  EXPECT_THAT(refusal(header({huge, huge, huge}) + "a"), HasSubstr("does not fit 64 bits"));
+  EXPECT_THAT(idx_refusal(header({huge, huge, huge}) + "a"), HasSubstr("does not fit 64 bits"));
   // 2^32 * 2^31 bytes would end in bad_alloc, or in the machine's memory; the plain file holds one.
-  EXPECT_THAT(refusal(header({huge, 0x7fffffff}) + "a"), HasSubstr("holds at most 1"));
-  EXPECT_THAT(refusal(gzip(header({huge, 0x7fffffff}) + "a")), HasSubstr("holds at most"));
+  EXPECT_THAT(idx_refusal(header({huge, 0x7fffffff}) + "a"), HasSubstr("holds at most 1"));
+  EXPECT_THAT(idx_refusal(gzip(header({huge, 0x7fffffff}) + "a")), HasSubstr("holds at most"));
   // Just above what deflate can hold in this many bytes.
   const std::string small = gzip(header({huge}) + "a");
-  EXPECT_THAT(refusal(small), HasSubstr(fmt::format("holds at most {}", small.size() * 1032 - 8)));
+  EXPECT_THAT(idx_refusal(small), HasSubstr(fmt::format("holds at most {}", small.size() * 1032 - 8)));
 }
 
 class LabelledImagesTest : public ::testing::Test {

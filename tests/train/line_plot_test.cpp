@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -17,9 +16,6 @@ namespace {
 
 using accrue::testing::error_of;
 using ::testing::HasSubstr;
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-constexpr double infinity = std::numeric_limits<double>::infinity();
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
@@ -72,13 +68,14 @@ TEST(LinePlot, BrailleHasTwoByFourDotsACharacter) {
 TEST(LinePlot, PointsThatAreNotFiniteAreLeftOut) {
   const PlotOptions options{.width = 10, .height = 10, .unicode = false};
   Series with = diagonal;
-  with.points.insert(with.points.begin() + 5, {{nan, 1}, {1, nan}, {infinity, 2}, {2, -infinity}});
+  with.points.insert(with.points.begin() + 5, {{std::nan(""), 1}, {1, std::nan("")}, {HUGE_VAL, 2}, {2, -HUGE_VAL}});
   EXPECT_EQ(line_plot({with}, options), line_plot({diagonal}, options));
 }
 
 TEST(LinePlot, NothingFiniteIsSaidInWords) {
   EXPECT_EQ(line_plot({}, {}), "(nothing to plot: no finite points)\n");
-  EXPECT_EQ(line_plot({{.name = "a", .points = {{nan, nan}}}}, {}), "(nothing to plot: no finite points)\n");
+  EXPECT_EQ(line_plot({{.name = "a", .points = {{std::nan(""), std::nan("")}}}}, {}),
+            "(nothing to plot: no finite points)\n");
 }
 
 TEST(LinePlot, AConstantOrASinglePointIsDrawn) {

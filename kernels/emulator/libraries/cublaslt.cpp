@@ -170,7 +170,9 @@ struct Problem {
     const Epilogue epilogue = epilogue_of(operation.epilogue);
     const bool only_for_one = epilogue.has_matrix() || epilogue.sums_first || epilogue.sums_second;
     return epilogue.is_known && (!epilogue.has_vector() || operation.bias_type == out.type) &&
-           (!only_for_one || out.batch == 1);
+           (!only_for_one || (out.batch == 1 && depth() > 1)) &&
+           (!epilogue.sums_first || operation.transpose_first == CUBLAS_OP_N) &&
+           (!epilogue.sums_second || operation.transpose_second != CUBLAS_OP_N);
   }
 
   bool fits() const {
@@ -238,10 +240,9 @@ struct Product {
                                 .add_to_c = accumulate});
     finish(c, target);
     if (const Epilogue epilogue = epilogue_of(operation.epilogue); epilogue.sums_first) {
-      // The bias has the rows of the result, as has op(first).
-      write_sums(a, first.rows, operation.transpose_first == CUBLAS_OP_N, out.rows);
+      write_row_sums(a, out.rows);
     } else if (epilogue.sums_second) {
-      write_sums(b, second.rows, operation.transpose_second != CUBLAS_OP_N, out.cols);
+      write_row_sums(b, out.cols);
     }
   }
 
@@ -269,16 +270,15 @@ struct Product {
           gelu_input, static_cast<std::size_t>(operation.gelu_input_stride) * out.cols * size_of(out.type));
   }
 
-  // Sums an operand, column-major with `rows` rows, over the depth; what remains are its rows or its columns.
-  void write_sums(const std::vector<float>& operand, std::size_t rows, bool keeps_rows, std::size_t count) const {
+  // Of an operand as it is stored, column-major [rows, depth].
+  void write_row_sums(const std::vector<float>& operand, std::size_t rows) const {
     auto* sums = const_cast<void*>(problem.operation.bias);
-    for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t row = 0; row < rows; ++row) {
       double sum = 0;
-      for (std::size_t depth = 0; depth < problem.depth(); ++depth)
-        sum += operand[keeps_rows ? depth * rows + i : i * rows + depth];
-      set_element(sums, problem.operation.bias_type, i, static_cast<float>(sum));
+      for (std::size_t depth = 0; depth < problem.depth(); ++depth) sum += operand[depth * rows + row];
+      set_element(sums, problem.operation.bias_type, row, static_cast<float>(sum));
     }
-    accrue::emulator::written_by_host(sums, count * size_of(problem.operation.bias_type));
+    accrue::emulator::written_by_host(sums, rows * size_of(problem.operation.bias_type));
   }
 };
 
