@@ -30,12 +30,16 @@ endfunction()
 function(accrue_program name source)
   add_executable(${name} ${source})
   target_link_libraries(${name} PRIVATE accrue::train CLI11::CLI11 accrue_compile_options)
+  set_target_properties(${name} PROPERTIES DISABLE_PRECOMPILE_HEADERS ON)  # for one source
 endfunction()
 
 # accrue_in_batches(TARGET): for sources of which compiling is mostly reading the headers that all of them include. Names in
-# their anonymous namespaces must differ; the preset dev compiles each source by itself.
+# their anonymous namespaces must differ; the preset dev compiles each source by itself. Precompiling headers would take
+# longer than it saves then.
 function(accrue_in_batches target)
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ${ACCRUE_BATCHES} UNITY_BUILD_BATCH_SIZE 4)
+  if(ACCRUE_BATCHES)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4 DISABLE_PRECOMPILE_HEADERS ON)
+  endif()
 endfunction()
 
 # accrue_compile_fast(TARGET [LEVEL]): for sources whose optimisation would take longer than it ever saves. LEVEL is

@@ -12,7 +12,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::activation_test {
 namespace {
 
 using testing::error_message;
@@ -306,4 +306,4 @@ TEST(Activation, BackwardNamesTheOperandThatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::activation_test

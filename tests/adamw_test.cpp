@@ -9,7 +9,7 @@
 #include "testing/sweep.h"
 #include "testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::adamw_test {
 namespace {
 
 using namespace accrue::testing;
@@ -214,4 +214,4 @@ TEST(AdamW, RefusesWrongOperandsByName) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::adamw_test

@@ -6,7 +6,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::add_test {
 namespace {
 
 using testing::error_message;
@@ -100,4 +100,4 @@ TEST(Add, NamesTheOperandThatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::add_test

@@ -19,7 +19,7 @@
 #include "core/host_memory.h"
 #include "testing/compare.h"
 
-namespace accrue {
+namespace accrue::allocator_test {
 namespace {
 
 using testing::error_message;
@@ -457,4 +457,4 @@ TEST_F(Allocation, SurvivesThreadsThatAllocateAndFreeAtOnce) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::allocator_test

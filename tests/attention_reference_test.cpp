@@ -14,7 +14,7 @@
 #include "tests/testing/instruction_sets.h"
 #include "tests/testing/sweep.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::attention_reference_test {
 namespace {
 
 using namespace testing::attention;
@@ -290,4 +290,4 @@ TEST(AttentionValues, BackwardMatchesFiniteDifferences) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::attention_reference_test

@@ -17,7 +17,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::attention_test {
 namespace {
 
 using testing::error_message;
@@ -323,4 +323,4 @@ TEST(Attention, DropoutRefusesMoreProbabilitiesThanItsCounterHas) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::attention_test

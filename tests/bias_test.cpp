@@ -11,7 +11,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::bias_test {
 namespace {
 
 using testing::error_message;
@@ -224,4 +224,4 @@ TEST(Bias, BackwardNamesTheOperandThatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::bias_test

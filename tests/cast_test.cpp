@@ -9,7 +9,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::cast_test {
 namespace {
 
 using testing::error_message;
@@ -187,4 +187,4 @@ TEST(Cast, NamesTheOperandThatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::cast_test

@@ -18,7 +18,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::cross_entropy_test {
 namespace {
 
 using testing::error_message;
@@ -454,4 +454,4 @@ TEST(CrossEntropy, ErrorsNameTheOperand) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::cross_entropy_test

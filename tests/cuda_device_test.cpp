@@ -11,7 +11,7 @@
 #include "tests/testing/needs_cuda.h"
 #include "tests/testing/sweep.h"
 
-namespace accrue {
+namespace accrue::cuda_device_test {
 namespace {
 
 using namespace accrue::testing;
@@ -97,4 +97,4 @@ TEST_F(CudaDevice, DirectBlocksGoBackAtOnce) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::cuda_device_test

@@ -9,7 +9,7 @@
 #include "tests/testing/compare.h"
 #include "tests/testing/sweep.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::cudnn_attention_test {
 namespace {
 
 using namespace accrue::testing;
@@ -61,4 +61,4 @@ TEST(CudnnAttention, IsRefusedWithTheReasonWhereItIsNot) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::cudnn_attention_test

@@ -10,7 +10,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::dropout_test {
 namespace {
 
 using testing::error_message;
@@ -260,4 +260,4 @@ TEST(Dropout, NamesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::dropout_test

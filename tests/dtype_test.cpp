@@ -10,7 +10,7 @@
 #include "core/check.h"
 #include "testing/compare.h"
 
-namespace accrue {
+namespace accrue::dtype_test {
 namespace {
 
 // A binary format by its numbers, and conversion by arithmetic in double: nothing here looks at the bits of a float.
@@ -162,4 +162,4 @@ TEST(DispatchFloat, NamesTheOperationThatGotAnInteger) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::dtype_test

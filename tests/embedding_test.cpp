@@ -11,7 +11,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::embedding_test {
 namespace {
 
 using testing::error_message;
@@ -423,4 +423,4 @@ TEST(Embedding, BackwardNamesTheOperandThatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::embedding_test

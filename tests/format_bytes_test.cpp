@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace accrue {
+namespace accrue::format_bytes_test {
 namespace {
 
 TEST(FormatBytes, HasOneDecimalFromAKibibyteOn) {
@@ -17,4 +17,4 @@ TEST(FormatBytes, HasOneDecimalFromAKibibyteOn) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::format_bytes_test

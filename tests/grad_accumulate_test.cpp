@@ -9,7 +9,7 @@
 #include "testing/compare.h"
 #include "testing/sweep.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::grad_accumulate_test {
 namespace {
 
 using namespace accrue::testing;
@@ -128,4 +128,4 @@ TEST(GradAccumulate, RefusesWrongOperandsByName) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::grad_accumulate_test

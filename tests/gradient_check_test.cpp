@@ -10,7 +10,7 @@
 #include "testing/compare.h"
 #include "testing/sweep.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::gradient_check_test {
 namespace {
 
 using namespace accrue::testing;
@@ -126,4 +126,4 @@ TEST(GradientCheck, RefusesWrongOperandsByName) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::gradient_check_test

@@ -10,7 +10,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::layernorm_test {
 namespace {
 
 using testing::error_message;
@@ -476,4 +476,4 @@ TEST(LayerNorm, BackwardNamesTheOperandThatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::layernorm_test

@@ -11,7 +11,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/with_epilogues.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::linear_test {
 namespace {
 
 using namespace accrue::testing;
@@ -274,4 +274,4 @@ TEST(LinearWeight, NamesTheOperandThatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::linear_test

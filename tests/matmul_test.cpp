@@ -13,7 +13,7 @@
 #include "tests/testing/reference_matmul.h"
 #include "tests/testing/sweep.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::matmul_test {
 namespace {
 
 using namespace accrue::testing;
@@ -352,4 +352,4 @@ TEST(Matmul, RefusesWrongOperandsByName) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::matmul_test

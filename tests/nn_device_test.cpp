@@ -7,7 +7,7 @@
 #include "tests/testing/training.h"
 #include "tests/testing/with_epilogues.h"
 
-namespace accrue {
+namespace accrue::nn_device_test {
 namespace {
 
 using namespace accrue::testing;
@@ -95,4 +95,4 @@ TEST_F(OneWindow, HasTheSameBitsEveryTime) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::nn_device_test

@@ -9,13 +9,13 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/with_epilogues.h"
 
-namespace accrue::nn {
+namespace accrue::nn::nn_feed_forward_test {
 namespace {
 
 using namespace accrue::testing;
 
 TEST(FeedForward, BackwardMatchesFiniteDifferences) {
-  const auto gelu_of = [](double x) { return Gelu(x).value; };
+  const auto gelu_of = [](double x) { return testing::Gelu(x).value; };
   const FunctionCase biased{.x_shape = {2, 3, 5},
                             .parameter_shapes = {{5, 8}, {8}, {8, 6}, {6}},
                             .function =
@@ -79,4 +79,4 @@ TEST(FeedForward, HasTheBitsOfItsParts) {
 }
 
 }  // namespace
-}  // namespace accrue::nn
+}  // namespace accrue::nn::nn_feed_forward_test

@@ -17,7 +17,7 @@
 #include "tests/testing/gradcheck.h"
 #include "tests/testing/sweep.h"
 
-namespace accrue::nn {
+namespace accrue::nn::nn_functional_test {
 namespace {
 
 using namespace accrue::testing;
@@ -402,4 +402,4 @@ TEST(FunctionalErrors, NameOperandRequirementAndActual) {
 }
 
 }  // namespace
-}  // namespace accrue::nn
+}  // namespace accrue::nn::nn_functional_test

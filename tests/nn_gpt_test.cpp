@@ -14,7 +14,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/training.h"
 
-namespace accrue::nn {
+namespace accrue::nn::nn_gpt_test {
 namespace {
 
 using namespace accrue::testing;
@@ -254,4 +254,4 @@ TEST(Gpt, NextLogitsAreTheLastRowOfTheForwardPass) {
 }
 
 }  // namespace
-}  // namespace accrue::nn
+}  // namespace accrue::nn::nn_gpt_test

@@ -13,7 +13,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/training.h"
 
-namespace accrue::nn {
+namespace accrue::nn::nn_graph_test {
 namespace {
 
 using namespace accrue::testing;
@@ -249,4 +249,4 @@ TEST(Contract10, AFailedFirstTouchIsNotAddedTo) {
 }
 
 }  // namespace
-}  // namespace accrue::nn
+}  // namespace accrue::nn::nn_graph_test

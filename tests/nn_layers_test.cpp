@@ -14,7 +14,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/training.h"
 
-namespace accrue::nn {
+namespace accrue::nn::nn_layers_test {
 namespace {
 
 using namespace accrue::testing;
@@ -245,4 +245,4 @@ TEST(Tape, BackwardReturnsAllMemoryButTheLoss) {
 }
 
 }  // namespace
-}  // namespace accrue::nn
+}  // namespace accrue::nn::nn_layers_test

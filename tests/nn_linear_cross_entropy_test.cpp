@@ -11,7 +11,7 @@
 #include "tests/testing/compare.h"
 #include "tests/testing/sweep.h"
 
-namespace accrue::nn {
+namespace accrue::nn::nn_linear_cross_entropy_test {
 namespace {
 
 using namespace accrue::testing;
@@ -195,4 +195,4 @@ TEST(LinearCrossEntropy, NamesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::nn
+}  // namespace accrue::nn::nn_linear_cross_entropy_test

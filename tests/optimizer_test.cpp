@@ -19,7 +19,7 @@
 #include "testing/step_states.h"
 #include "testing/sweep.h"
 
-namespace accrue::optim {
+namespace accrue::optim::optimizer_test {
 namespace {
 
 using namespace accrue::testing;
@@ -246,4 +246,4 @@ TEST(Optimizer, RefusesHyperParametersOutsideTheirRange) {
 }
 
 }  // namespace
-}  // namespace accrue::optim
+}  // namespace accrue::optim::optimizer_test

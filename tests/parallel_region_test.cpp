@@ -11,7 +11,7 @@
 #include "testing/compare.h"
 #include "testing/sweep.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::parallel_region_test {
 namespace {
 
 using namespace accrue::testing;
@@ -75,4 +75,4 @@ TEST(ParallelRegion, AProductHasTheSameBitsInEveryThreadOfACaller) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::parallel_region_test

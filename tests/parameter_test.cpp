@@ -13,7 +13,7 @@
 #include "core/rng.h"
 #include "testing/compare.h"
 
-namespace accrue {
+namespace accrue::parameter_test {
 namespace {
 
 using testing::error_message;
@@ -327,4 +327,4 @@ TEST_F(SmallModel, RefusesWhatComesTooEarlyOrTooLate) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::parameter_test

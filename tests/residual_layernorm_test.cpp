@@ -10,7 +10,7 @@
 #include "tests/testing/sweep.h"
 #include "tests/testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::residual_layernorm_test {
 namespace {
 
 using testing::error_message;
@@ -171,4 +171,4 @@ TEST(ResidualLayerNorm, NamesTheOperandThatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::residual_layernorm_test

@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-namespace accrue {
+namespace accrue::rng_test {
 namespace {
 
 // Vectors published with the Random123 library (kat_vectors, philox4x32 10 rounds).
@@ -100,4 +100,4 @@ TEST(SampleRandom, DiffersBetweenSeedsWindowsSamplesSitesAndElements) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::rng_test

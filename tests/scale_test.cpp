@@ -9,7 +9,7 @@
 #include "testing/compare.h"
 #include "testing/sweep.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::scale_test {
 namespace {
 
 using namespace accrue::testing;
@@ -98,4 +98,4 @@ TEST(Scale, RefusesWrongOperandsByName) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::scale_test

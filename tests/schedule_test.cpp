@@ -8,7 +8,7 @@
 #include "optim/clip.h"
 #include "testing/compare.h"
 
-namespace accrue::optim {
+namespace accrue::optim::schedule_test {
 namespace {
 
 using namespace accrue::testing;
@@ -107,4 +107,4 @@ TEST(Clip, RefusesAMaximumThatIsNegativeOrNotFinite) {
 }
 
 }  // namespace
-}  // namespace accrue::optim
+}  // namespace accrue::optim::schedule_test

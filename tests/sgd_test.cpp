@@ -9,7 +9,7 @@
 #include "testing/sweep.h"
 #include "testing/thread_counts.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::sgd_test {
 namespace {
 
 using namespace accrue::testing;
@@ -162,4 +162,4 @@ TEST(Sgd, RefusesWrongOperandsByName) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::sgd_test

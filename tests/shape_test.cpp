@@ -7,7 +7,7 @@
 #include "core/check.h"
 #include "testing/compare.h"
 
-namespace accrue {
+namespace accrue::shape_test {
 namespace {
 
 using testing::error_message;
@@ -91,4 +91,4 @@ TEST(Shape, OfAScalarHasNeitherRowsNorALastAxis) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::shape_test

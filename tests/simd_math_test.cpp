@@ -26,7 +26,7 @@ HWY_AFTER_NAMESPACE();
 // After simd.h, which limits Highway's targets.
 #include "tests/testing/instruction_sets.h"
 
-namespace accrue::kernels::cpu {
+namespace accrue::kernels::cpu::simd_math_test {
 namespace {
 
 HWY_EXPORT(exp_range);
@@ -116,5 +116,5 @@ INSTANTIATE_TEST_SUITE_P(Targets, SimdMath, ::testing::Values(HWY_STATIC_TARGET)
 #endif
 
 }  // namespace
-}  // namespace accrue::kernels::cpu
+}  // namespace accrue::kernels::cpu::simd_math_test
 #endif

@@ -10,7 +10,7 @@
 #include "testing/step_states.h"
 #include "testing/sweep.h"
 
-namespace accrue::kernels {
+namespace accrue::kernels::step_control_test {
 namespace {
 
 using namespace accrue::testing;
@@ -253,4 +253,4 @@ TEST(FinishStep, ClearsTheWindowAndKeepsWhatTheLogReads) {
 }
 
 }  // namespace
-}  // namespace accrue::kernels
+}  // namespace accrue::kernels::step_control_test

@@ -9,7 +9,7 @@
 
 #include "testing/compare.h"
 
-namespace accrue {
+namespace accrue::tape_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -466,4 +466,4 @@ TEST(Tape, MovesWithItsRecords) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::tape_test

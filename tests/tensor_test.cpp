@@ -8,7 +8,7 @@
 #include "core/cuda_devices.h"
 #include "testing/compare.h"
 
-namespace accrue {
+namespace accrue::tensor_test {
 namespace {
 
 using testing::error_message;
@@ -216,4 +216,4 @@ TEST(Device, ThatIsNotHereIsRefusedWithTheReason) {
 }
 
 }  // namespace
-}  // namespace accrue
+}  // namespace accrue::tensor_test
