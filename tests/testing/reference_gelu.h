@@ -39,7 +39,7 @@ struct Gelu {
 };
 
 // How far more the GELU that a GPU's library computes with a product may be from the formula: it tells nothing of it,
-// and may use the hardware's tanh, whose relative error is 2^-11 (CUDA C++ Programming Guide, tanh.approx.f32).
+// and may use the hardware's tanh, whose relative error is at most 2^-11 (PTX ISA, tanh.approx.f32).
 inline double library_tanh_error() {
   return kernels::matmul_epilogues() == kernels::MatmulEpilogues::all && !cuda::emulated() ? 0x1p-11 : 0;
 }
