@@ -1,11 +1,12 @@
 // The same matrix products as matmul_bench.cpp, given whole to oneDNN: as dnnl_sgemm, and as a prepared matmul
-// primitive.
+// primitive; that of bf16 operands, too, where oneDNN has one for the machine (docs/decisions/0005-cpu-bf16.md).
 #ifdef ACCRUE_GEMM_ONEDNN
 
 #include <benchmark/benchmark.h>
 
 #include <dnnl.hpp>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "bench/bench.h"
@@ -40,40 +41,86 @@ void run_sgemm(benchmark::State& state, Product p) {
   report(state, p);
 }
 
-void run_primitive(benchmark::State& state, Product p) {
-  using dnnl::memory;
-  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  dnnl::stream stream(engine);
-  const auto matrix = [](std::int64_t rows, std::int64_t cols, bool transposed) {
-    return memory::desc({rows, cols}, memory::data_type::f32,
-                        transposed ? memory::dims{1, rows} : memory::dims{cols, 1});
-  };
-  const memory::desc a = matrix(p.m, p.k, p.transpose_a), b = matrix(p.k, p.n, p.transpose_b),
-                     out = matrix(p.m, p.n, false);
+using dnnl::memory;
+
+// What a primitive reads and writes; the sums are f32.
+struct Types {
+  std::string name;
+  memory::data_type operands, out;
+};
+
+const Types all_f32 = {"onednn_primitive", memory::data_type::f32, memory::data_type::f32};
+const Types from_bf16 = {"onednn_primitive_bf16", memory::data_type::bf16, memory::data_type::f32};
+const Types all_bf16 = {"onednn_primitive_bf16_out", memory::data_type::bf16, memory::data_type::bf16};
+
+// The CPU's engine, and a product for it.
+struct Primitive {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  memory::desc a, b, out;
   dnnl::primitive_attr attributes;
-  dnnl::post_ops add_old;
-  if (p.accumulate) add_old.append_sum(1.0f);
-  attributes.set_post_ops(add_old);
-  const dnnl::matmul primitive({{a, b, out}, attributes, engine});
-  const std::unordered_map<int, memory> arguments = {{DNNL_ARG_SRC, memory(a, engine, p.a.data())},
-                                                     {DNNL_ARG_WEIGHTS, memory(b, engine, p.b.data())},
-                                                     {DNNL_ARG_DST, memory(out, engine, p.out.data())}};
+
+  Primitive(const Product& p, const Types& types)
+      : a(matrix(p.m, p.k, types.operands, p.transpose_a)),
+        b(matrix(p.k, p.n, types.operands, p.transpose_b)),
+        out(matrix(p.m, p.n, types.out, false)) {
+    dnnl::post_ops add_old;
+    if (p.accumulate) add_old.append_sum(1.0f);
+    attributes.set_post_ops(add_old);
+  }
+  dnnl::matmul make() const { return dnnl::matmul({{a, b, out}, attributes, engine}); }
+
+  static memory::desc matrix(std::int64_t rows, std::int64_t cols, memory::data_type type, bool transposed) {
+    return {{rows, cols}, type, transposed ? memory::dims{1, rows} : memory::dims{cols, 1}};
+  }
+};
+
+// oneDNN 2.6 multiplies bf16 with AVX-512 alone.
+bool has_primitive(const Types& types) {
+  try {
+    Primitive({.m = 8, .n = 8, .k = 8}, types).make();
+    return true;
+  } catch (const dnnl::error& error) {
+    if (error.status != dnnl_unimplemented) throw;
+    return false;
+  }
+}
+
+memory converted(std::vector<float>& values, const memory::desc& from, const memory::desc& to,
+                 const dnnl::engine& engine, dnnl::stream& stream) {
+  memory source(from, engine, values.data()), result(to, engine);
+  dnnl::reorder(source, result).execute(stream, source, result);
+  stream.wait();
+  return result;
+}
+
+void run_primitive(benchmark::State& state, Product p, const Types& types) {
+  const Primitive primitive(p, types), given(p, all_f32);
+  const dnnl::matmul matmul = primitive.make();
+  dnnl::stream stream(primitive.engine);
+  const std::unordered_map<int, memory> arguments = {
+      {DNNL_ARG_SRC, converted(p.a, given.a, primitive.a, primitive.engine, stream)},
+      {DNNL_ARG_WEIGHTS, converted(p.b, given.b, primitive.b, primitive.engine, stream)},
+      {DNNL_ARG_DST, converted(p.out, given.out, primitive.out, primitive.engine, stream)}};
   for (auto _ : state) {
-    primitive.execute(stream, arguments);
+    matmul.execute(stream, arguments);
     stream.wait();
   }
   report(state, p);
 }
 
-void register_layer(const Model& model, const Layer& l) {
-  const auto add = [&](const char* kind, auto make) {
-    const std::string name = std::string(kind) + "/" + l.name + "/" + model.name;
-    benchmark::RegisterBenchmark(("onednn_sgemm/" + name).c_str(), [make](benchmark::State& state) {
+void register_layer(const Model& model, const Layer& l, const std::vector<Types>& supported) {
+  const auto add = [&](const std::string& kind, auto make) {
+    const std::string name = "/" + kind + "/" + l.name + "/" + model.name;
+    benchmark::RegisterBenchmark(("onednn_sgemm" + name).c_str(), [make](benchmark::State& state) {
       run_sgemm(state, make());
     })->UseRealTime();
-    benchmark::RegisterBenchmark(("onednn_primitive/" + name).c_str(), [make](benchmark::State& state) {
-      run_primitive(state, make());
-    })->UseRealTime();
+    for (const Types& types : supported) {
+      // A weight's gradient stays f32 (contract 9).
+      if (kind == "weight_gradient" && types.out != memory::data_type::f32) continue;
+      benchmark::RegisterBenchmark((types.name + name).c_str(), [make, types](benchmark::State& state) {
+        run_primitive(state, make(), types);
+      })->UseRealTime();
+    }
   };
   add("forward", [l] { return Product{.m = l.rows, .n = l.out, .k = l.in, .transpose_b = true}; });
   add("input_gradient", [l] { return Product{.m = l.rows, .n = l.in, .k = l.out}; });
@@ -82,8 +129,10 @@ void register_layer(const Model& model, const Layer& l) {
 }
 
 const Registration registration([] {
+  std::vector<Types> supported = {all_f32, from_bf16, all_bf16};
+  std::erase_if(supported, [](const Types& types) { return !has_primitive(types); });
   for (const Model& model : models(Device::cpu()))
-    for (const Layer& layer : layers(model)) register_layer(model, layer);
+    for (const Layer& layer : layers(model)) register_layer(model, layer, supported);
 });
 
 }  // namespace

@@ -54,11 +54,12 @@ function(accrue_emulate target emulator)
   # Device code reads memory through types that it was not written with, and the device contracts a * b + c by rules of
   # its own: the host's compiler is not to have any.
   set(options -xc++ -fno-strict-aliasing -ffp-contract=off -Wno-unknown-pragmas)
-  if(ACCRUE_KERNEL_COVERAGE)
+  get_target_property(is_checker ${emulator} ACCRUE_EMULATOR_CHECKER)
+  # Not for the checker: a source that is compiled twice would have two sets of counters, of which gcov keeps one.
+  if(ACCRUE_KERNEL_COVERAGE AND NOT is_checker)
     list(APPEND options --coverage)
     target_link_options(${target} PUBLIC $<BUILD_INTERFACE:--coverage>)
   endif()
-  get_target_property(is_checker ${emulator} ACCRUE_EMULATOR_CHECKER)
   if(is_checker)
     # The instrumentation only: its functions are the emulator's, so that the linker must not hear of this.
     list(APPEND options -g1 -fsanitize=thread,alignment,bounds --param=tsan-instrument-func-entry-exit=0)

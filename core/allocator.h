@@ -7,6 +7,8 @@
 #include <string_view>
 
 #include "core/device.h"
+#include "core/readback.h"
+#include "core/stopwatch.h"
 
 namespace accrue {
 
@@ -46,6 +48,9 @@ class DeviceMemory {
   virtual void upload(void* destination, const void* source, std::size_t bytes) {
     copy_from_host(destination, source, bytes);
   }
+  // For copies of this many bytes to the host.
+  virtual std::unique_ptr<Readback> readback(std::size_t bytes) { return std::make_unique<ImmediateReadback>(bytes); }
+  virtual std::unique_ptr<Stopwatch> stopwatch() { return std::make_unique<HostStopwatch>(); }
   // A block of Category::data may be handed out again: uploads into it wait for what is computed up to now.
   virtual void data_released() noexcept {}
 };

@@ -55,8 +55,20 @@ const Tensor& Parameter::grad() const { return state().grad; }
 
 GradSlot Parameter::grad_slot() const {
   check(state().grad.defined(), "parameter {} gets a gradient before ParameterStore::allocate()", name());
+  check(state_->grad.dtype() == DType::f32,
+        "parameter {} accumulates in {}, but kernels write f32: take the slot from a tape", name(),
+        name_of(state_->grad.dtype()));
   const bool first = std::exchange(state_->fresh, false);
   return {.tensor = state_->grad, .write = first ? Write::overwrite : Write::accumulate};
+}
+
+void Parameter::add_contribution(const Tensor& contribution) const {
+  check(state().grad.defined(), "parameter {} gets a gradient before ParameterStore::allocate()", name());
+  check(state_->fold != nullptr,
+        "parameter {} gets a contribution, but its store has no way to add it: ParameterStore::fold_gradients_with()",
+        name());
+  state_->fold({.tensor = state_->grad, .write = state_->fresh ? Write::overwrite : Write::accumulate}, contribution);
+  state_->fresh = false;
 }
 
 Parameter ParameterStore::add(std::string name, const Shape& shape, Initializer initializer) {
@@ -74,9 +86,19 @@ Parameter ParameterStore::add(std::string name, const Shape& shape, Initializer 
   return parameter;
 }
 
-void ParameterStore::allocate(Device device, std::uint64_t seed, DType compute) {
+void ParameterStore::fold_gradients_with(GradientFold fold) {
+  check(!allocated(), "ParameterStore: fold_gradients_with() after allocate()");
+  fold_ = fold;
+}
+
+void ParameterStore::allocate(Device device, std::uint64_t seed, DType compute, DType accumulate) {
   check(!allocated(), "ParameterStore: allocate() is called twice");
   check(is_float(compute), "ParameterStore: the compute dtype must be f32, f16 or bf16, but is {}", name_of(compute));
+  check(accumulate == DType::f32 || accumulate == DType::bf16,
+        "ParameterStore: gradients must accumulate in f32 or bf16, but the dtype is {}", name_of(accumulate));
+  check(accumulate == DType::f32 || fold_ != nullptr,
+        "ParameterStore: gradients that accumulate in {} need fold_gradients_with() first; nn::initialize does both",
+        name_of(accumulate));
   total_count_ = 0;
   for (const bool decays : {true, false}) {
     for (const Parameter& parameter : parameters_) {
@@ -88,12 +110,13 @@ void ParameterStore::allocate(Device device, std::uint64_t seed, DType compute) 
   }
   master_ = Tensor::zeros({total_count_}, DType::f32, device, Category::parameters);
   values_ = compute == DType::f32 ? master_ : Tensor::zeros({total_count_}, compute, device, Category::parameters);
-  gradients_ = Tensor::zeros({total_count_}, DType::f32, device, Category::gradients);
+  gradients_ = Tensor::zeros({total_count_}, accumulate, device, Category::gradients);
   for (const Parameter& parameter : parameters_) {
     Parameter::State& state = *parameter.state_;
     state.master = slice(master_, parameter);
     state.value = compute == DType::f32 ? state.master : slice(values_, parameter);
     state.grad = slice(gradients_, parameter);
+    state.fold = fold_;
     Chunk chunk;
     const std::int64_t count = state.shape.numel();
     for (std::int64_t start = 0; start < count; start += std::ssize(chunk)) {

@@ -15,6 +15,7 @@ Tape Tape::inference() {
 Tape Tape::nested(Tape& outer) {
   Tape tape(outer.context());
   tape.outer_ = &outer;
+  tape.observer_ = outer.observer_;
   return tape;
 }
 
@@ -58,9 +59,24 @@ GradSlot Tape::grad_slot(const Node& x) {
 }
 
 GradSlot Tape::grad_slot(const Parameter& parameter) {
+  if (observer_) observed_.push_back(parameter);
+  if (const Tensor& gradient = parameter.grad(); gradient.defined() && gradient.dtype() != DType::f32)
+    return contribution_slot(parameter);
   const GradSlot slot = parameter.grad_slot();
   if (slot.write == Write::overwrite) first_touched_.push_back(parameter);
   return slot;
+}
+
+GradSlot Tape::contribution_slot(const Parameter& parameter) {
+  check(closure_runs_, "Tape: parameter {} accumulates in {}, so that its slot is for backward closures alone",
+        parameter.name(), name_of(parameter.grad().dtype()));
+  for (const Contribution& contribution : contributions_) {
+    if (contribution.parameter == parameter) return {.tensor = contribution.f32, .write = Write::accumulate};
+  }
+  contributions_.push_back(
+      {.parameter = parameter,
+       .f32 = Tensor::empty(parameter.shape(), DType::f32, parameter.grad().device(), Category::workspace)});
+  return {.tensor = contributions_.back().f32, .write = Write::overwrite};
 }
 
 void Tape::contribute(const Node& x, const Tensor& gradient,
@@ -105,12 +121,23 @@ void Tape::backward(const Node& loss) {
 
 void Tape::unwind(const Record& record) {
   first_touched_.clear();
+  closure_runs_ = true;
   try {
     record.backward(*this);
   } catch (...) {
     for (const Parameter& parameter : first_touched_) parameter.discard_gradient();
+    contributions_.clear();
+    closure_runs_ = false;
     throw;
   }
+  closure_runs_ = false;
+  for (const Contribution& contribution : std::exchange(contributions_, {}))
+    contribution.parameter.add_contribution(contribution.f32);
+  if (observer_) tell_observer();
+}
+
+void Tape::tell_observer() {
+  for (const Parameter& parameter : std::exchange(observed_, {})) observer_(parameter);
 }
 
 void Tape::backward() {

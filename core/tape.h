@@ -56,6 +56,10 @@ class Tape {
   Tape(Tape&&) = default;
   Tape& operator=(Tape&&) = default;
 
+  // Is told, after each closure, whose gradients it has contributed to; for looking into a backward pass.
+  using Observer = std::function<void(const Parameter&)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
+
   const MicroBatchContext& context() const { return context_; }
   bool recording() const { return recording_; }
   void stop_recording() { recording_ = false; }
@@ -75,8 +79,11 @@ class Tape {
   // before asking for the next one: if both are of the same tensor, the second contribution must find the first
   // written. Throws if x is a view of a tensor whose gradient is wanted: the contribution would be lost.
   GradSlot grad_slot(const Node& x);
-  // The same for a parameter's gradient. If the closure that asks throws before it has written the first contribution,
-  // the parameter is fresh again, so that what is in its buffer is never added to.
+  // The same for a parameter's gradient; always f32. If the closure that asks throws before it has written the first
+  // contribution, the parameter is fresh again, so that what is in its buffer is never added to. Where the gradient
+  // accumulates in another dtype, the slot is of a buffer that lives as long as the closure runs; what the closure has
+  // put there is then added to the gradient, rounded once, or dropped if the closure throws. Such a slot is for
+  // closures alone: elsewhere this throws.
   GradSlot grad_slot(const Parameter& parameter);
   // Offers a finished tensor as a contribution to x's gradient: taken over without a copy when it is the first one.
   // Otherwise it is added by `add(slot, gradient)`. Throws as grad_slot() does, or if the shapes differ.
@@ -102,8 +109,15 @@ class Tape {
     std::uint64_t output;
     Backward backward;
   };
+  // Of a parameter whose gradient is not f32, by the closure that runs.
+  struct Contribution {
+    Parameter parameter;
+    Tensor f32;
+  };
   void check_not_cut_off(const Node& x) const;
+  GradSlot contribution_slot(const Parameter& parameter);
   void unwind(const Record& record);
+  void tell_observer();
 
   bool recording_ = true;
   MicroBatchContext context_;
@@ -111,7 +125,11 @@ class Tape {
   std::unordered_set<std::uint64_t> recorded_, required_, wanted_;  // wanted: the other two
   std::unordered_map<std::uint64_t, Tensor> grads_;
   std::vector<Parameter> first_touched_;  // by the closure that runs
-  Tape* outer_ = nullptr;                 // of a nested tape
+  std::vector<Contribution> contributions_;
+  std::vector<Parameter> observed_;  // whose slots the closure that runs has asked for
+  Observer observer_;
+  bool closure_runs_ = false;
+  Tape* outer_ = nullptr;  // of a nested tape
   std::uint64_t root_ = 0;
 };
 

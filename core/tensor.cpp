@@ -47,6 +47,22 @@ Tensor Tensor::view(const Shape& shape, std::int64_t offset) const {
   return result;
 }
 
+Tensor Tensor::view_as(DType dtype, const Shape& shape, std::size_t first_byte) const {
+  check(defined(), "Tensor: a view of an undefined tensor");
+  const std::size_t wanted = static_cast<std::size_t>(shape.numel()) * size_of(dtype);
+  check(first_byte <= bytes() && wanted <= bytes() - first_byte,
+        "Tensor: a view {} of {} at byte {} does not fit into {} bytes", shape, name_of(dtype), first_byte, bytes());
+  check((offset_ + first_byte) % size_of(dtype) == 0, "Tensor: a view of {} at byte {}, which is no multiple of {}",
+        name_of(dtype), offset_ + first_byte, size_of(dtype));
+  Tensor result = *this;
+  result.shape_ = shape;
+  result.dtype_ = dtype;
+  result.offset_ += first_byte;
+  result.id_ = next_id();
+  if (result.base_id_ == 0) result.base_id_ = id_;
+  return result;
+}
+
 Tensor Tensor::clone(Category category) const {
   Tensor result = empty(shape_, dtype_, device(), category);
   result.copy_from(*this);

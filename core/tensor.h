@@ -70,6 +70,9 @@ class Tensor {
   // A view of numel(shape) elements from element `offset` on: shares the bytes, has its own id. Throws if it does not
   // fit. No tape records it: gradients of the view do not reach its base. In a model use nn::reshape, which does.
   Tensor view(const Shape& shape, std::int64_t offset = 0) const;
+  // The same of another dtype, from a byte of this tensor on, which must be a multiple of that dtype's size: a number
+  // in a record of bytes.
+  Tensor view_as(DType dtype, const Shape& shape, std::size_t first_byte) const;
   // Whether other handles keep the same bytes alive.
   bool shares_storage() const { return storage_.use_count() > 1; }
   Tensor clone(Category category = Category::activations) const;

@@ -11,9 +11,10 @@ void adamw(const AdamW& op) {
   require_defined("adamw", {master, m, v, gradient});
   require_same_device("adamw", {master, m, v, gradient, compute, state});
   for (const Operand& x : {master, m, v, gradient}) {
-    require_dtype("adamw", x, DType::f32);
     require_shape("adamw", x, op.master.shape(), "like master");
   }
+  for (const Operand& x : {master, m, v}) require_dtype("adamw", x, DType::f32);
+  require_gradient_dtype("adamw", gradient);
   if (op.compute.defined()) {
     require_float("adamw", compute);
     require_shape("adamw", compute, op.master.shape(), "like master");

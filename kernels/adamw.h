@@ -11,9 +11,9 @@ namespace accrue::kernels {
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 //   master = master * (1 - lr * weight_decay) - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 //   compute = master, rounded to its dtype (compute may be undefined)
-// master, m, v, gradient: f32 of one shape. The bias corrections are computed in f64.
-// 15 FLOP/element | bytes: 16 read + 12 written (+ 2 for a half compute copy) per element | memory-bound |
-// deterministic
+// master, m, v: f32, gradient: f32 or bf16, all of one shape. The bias corrections are computed in f64.
+// 15 FLOP/element | bytes: 16 read (14 with a bf16 gradient) + 12 written (+ 2 for a half compute copy) per element |
+// memory-bound | deterministic
 struct AdamW {
   Tensor master, m, v;
   Tensor compute;

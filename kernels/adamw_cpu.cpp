@@ -3,33 +3,27 @@
 #include "kernels/adamw_step.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/step_state.h"
+#include "kernels/gradient_dtype.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/adamw_cpu.cpp"
 #include "kernels/cpu/simd.h"
 
-#ifndef ACCRUE_KERNELS_ADAMW_CPU_ONCE
-#define ACCRUE_KERNELS_ADAMW_CPU_ONCE
-namespace accrue::kernels::cpu {
-
-// Where the elements of one part lie; T is the dtype of the compute copy, null where there is none.
-template <class T>
-struct AdamWPart {
-  float *master, *m, *v;
-  T* compute;
-  const float* gradient;
-  std::int64_t count;
-};
-
-}  // namespace accrue::kernels::cpu
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace accrue::kernels::cpu::HWY_NAMESPACE {
 
+// Where the elements of one part lie; T is the dtype of the compute copy, null where there is none, G the gradient's.
+template <class T, class G>
+struct AdamWPart {
+  float *master, *m, *v;
+  T* compute;
+  const G* gradient;
+  std::int64_t count;
+};
+
 // Plain stores: every line written, but for the compute copy's, was read just before and is in the cache already.
-template <class T, bool copies>
-void update(const AdamWPart<T>& part, const AdamWStep& s) {
+template <bool copies, class T, class G>
+void update(const AdamWPart<T, G>& part, const AdamWStep& s) {
   const F32 d;
   const Floats factor = hn::Set(d, s.factor), beta1 = hn::Set(d, s.beta1),
                one_minus_beta1 = hn::Set(d, s.one_minus_beta1), beta2 = hn::Set(d, s.beta2),
@@ -48,10 +42,25 @@ void update(const AdamWPart<T>& part, const AdamWStep& s) {
   });
 }
 
-void update_only(const AdamWPart<float>& part, const AdamWStep& s) { update<float, false>(part, s); }
-void update_f32(const AdamWPart<float>& part, const AdamWStep& s) { update<float, true>(part, s); }
-void update_f16(const AdamWPart<f16>& part, const AdamWStep& s) { update<f16, true>(part, s); }
-void update_bf16(const AdamWPart<bf16>& part, const AdamWStep& s) { update<bf16, true>(part, s); }
+template <class T, class G>
+AdamWPart<T, G> part_of(const AdamW& op, std::int64_t begin, std::int64_t end) {
+  return {.master = op.master.data<float>() + begin,
+          .m = op.m.data<float>() + begin,
+          .v = op.v.data<float>() + begin,
+          .compute = op.compute.defined() ? op.compute.data<T>() + begin : nullptr,
+          .gradient = op.gradient.data<G>() + begin,
+          .count = end - begin};
+}
+
+// Elements [begin, end).
+void update_range(const AdamW& op, const AdamWStep& s, std::int64_t begin, std::int64_t end) {
+  dispatch_gradient(op.gradient.dtype(), [&](auto gradient) HWY_ATTR {
+    using G = decltype(gradient);
+    if (!op.compute.defined()) return update<false>(part_of<float, G>(op, begin, end), s);
+    dispatch_float(op.compute.dtype(), "adamw",
+                   [&](auto compute) HWY_ATTR { update<true>(part_of<decltype(compute), G>(op, begin, end), s); });
+  });
+}
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -60,10 +69,7 @@ HWY_AFTER_NAMESPACE();
 namespace accrue::kernels::cpu {
 namespace {
 
-HWY_EXPORT(update_only);
-HWY_EXPORT(update_f32);
-HWY_EXPORT(update_f16);
-HWY_EXPORT(update_bf16);
+HWY_EXPORT(update_range);
 
 constexpr std::int64_t grain = 4096;  // elements
 
@@ -73,27 +79,9 @@ void adamw(const AdamW& op) {
   const StepState& state = state_of(op.state);
   if (state.apply == 0) return;
   const AdamWStep step = adamw_step(hyper_parameters_of(op), state);
-  const auto over_parts = [&](auto* compute, auto kernel) {
-    using T = std::remove_pointer_t<decltype(compute)>;
-    parallel_for(op.master.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
-      kernel(AdamWPart<T>{.master = op.master.data<float>() + begin,
-                          .m = op.m.data<float>() + begin,
-                          .v = op.v.data<float>() + begin,
-                          .compute = compute == nullptr ? nullptr : compute + begin,
-                          .gradient = op.gradient.data<float>() + begin,
-                          .count = end - begin},
-             step);
-    });
-  };
-  if (!op.compute.defined()) return over_parts(static_cast<float*>(nullptr), HWY_DYNAMIC_DISPATCH(update_only));
-  switch (op.compute.dtype()) {
-    case DType::f16:
-      return over_parts(op.compute.data<f16>(), HWY_DYNAMIC_DISPATCH(update_f16));
-    case DType::bf16:
-      return over_parts(op.compute.data<bf16>(), HWY_DYNAMIC_DISPATCH(update_bf16));
-    default:
-      return over_parts(op.compute.data<float>(), HWY_DYNAMIC_DISPATCH(update_f32));
-  }
+  parallel_for(op.master.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
+    HWY_DYNAMIC_DISPATCH(update_range)(op, step, begin, end);
+  });
 }
 
 }  // namespace accrue::kernels::cpu

@@ -2,15 +2,16 @@
 #include "kernels/adamw_step.h"
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/step_state.cuh"
+#include "kernels/gradient_dtype.h"
 
 namespace accrue::kernels::cuda {
 namespace {
 
-template <class T>
+template <class T, class G>
 struct AdamWWork {
   float *master, *m, *v;
   T* compute;  // may be null
-  const float* gradient;
+  const G* gradient;
   const StepState* state;
   AdamWHyperParameters hyper_parameters;
   AdamWStep step;  // from begin() on
@@ -46,16 +47,16 @@ struct AdamWWork {
   }
 };
 
-template <class T>
-void update(const AdamW& op, T* compute) {
-  const AdamWWork<T> work{.master = op.master.data<float>(),
-                          .m = op.m.data<float>(),
-                          .v = op.v.data<float>(),
-                          .compute = compute,
-                          .gradient = op.gradient.data<float>(),
-                          .state = state_of(op.state),
-                          .hyper_parameters = hyper_parameters_of(op),
-                          .step = {}};
+template <class T, class G>
+void update(const AdamW& op, T* compute, const G* gradient) {
+  const AdamWWork<T, G> work{.master = op.master.data<float>(),
+                             .m = op.m.data<float>(),
+                             .v = op.v.data<float>(),
+                             .compute = compute,
+                             .gradient = gradient,
+                             .state = state_of(op.state),
+                             .hyper_parameters = hyper_parameters_of(op),
+                             .step = {}};
   const bool aligned = aligned_for_packs(work.master, work.m, work.v, work.compute, work.gradient);
   over_packs<pack_width<float>()>("adamw", op.master, op.master.numel(), aligned, work);
 }
@@ -63,9 +64,13 @@ void update(const AdamW& op, T* compute) {
 }  // namespace
 
 void adamw(const AdamW& op) {
-  if (!op.compute.defined()) return update<float>(op, nullptr);
-  dispatch_device_float(op.compute.dtype(), "adamw",
-                        [&](auto tag) { update(op, elements<decltype(tag)>(op.compute)); });
+  dispatch_gradient(op.gradient.dtype(), [&](auto gradient_tag) {
+    using G = typename DeviceType<decltype(gradient_tag)>::type;
+    const G* gradient = elements<G>(op.gradient);
+    if (!op.compute.defined()) return update<float>(op, nullptr, gradient);
+    dispatch_device_float(op.compute.dtype(), "adamw",
+                          [&](auto tag) { update(op, elements<decltype(tag)>(op.compute), gradient); });
+  });
 }
 
 }  // namespace accrue::kernels::cuda

@@ -1,5 +1,7 @@
 #include "kernels/backend.h"
 
+#include "kernels/gradient_dtype.h"
+
 namespace accrue::kernels {
 
 void require_defined(std::string_view op, std::initializer_list<Operand> operands) {
@@ -28,6 +30,11 @@ void require_dtype(std::string_view op, const Operand& operand, DType expected) 
 
 void require_float(std::string_view op, const Operand& operand) {
   check(is_float(operand.tensor.dtype()), "{}: {} must be f32, f16 or bf16, but is {}", op, operand.name,
+        name_of(operand.tensor.dtype()));
+}
+
+void require_gradient_dtype(std::string_view op, const Operand& operand) {
+  check(is_gradient_dtype(operand.tensor.dtype()), "{}: {} must be f32 or bf16, but is {}", op, operand.name,
         name_of(operand.tensor.dtype()));
 }
 

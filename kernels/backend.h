@@ -36,6 +36,7 @@ void require_same_device(std::string_view op,
 void require_shape(std::string_view op, const Operand& operand, const Shape& expected, std::string_view reason);
 void require_dtype(std::string_view op, const Operand& operand, DType expected);
 void require_float(std::string_view op, const Operand& operand);
+void require_gradient_dtype(std::string_view op, const Operand& operand);  // f32 or bf16
 // Bytes must not overlap, unless they coincide exactly (in-place).
 void require_no_partial_overlap(std::string_view op, const Operand& a, const Operand& b);
 // `written` must share no byte with any of `others`; undefined operands are passed over.

@@ -8,7 +8,7 @@ void grad_accumulate(const GradAccumulate& op) {
   const Operand acc{"acc", op.acc.tensor}, incoming{"incoming", op.incoming};
   require_defined("grad_accumulate", {acc, incoming});
   require_same_device("grad_accumulate", {acc, incoming});
-  require_dtype("grad_accumulate", acc, DType::f32);
+  require_gradient_dtype("grad_accumulate", acc);
   require_float("grad_accumulate", incoming);
   require_shape("grad_accumulate", incoming, op.acc.tensor.shape(), "like acc");
   require_no_partial_overlap("grad_accumulate", acc, incoming);

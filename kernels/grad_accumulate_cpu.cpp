@@ -1,5 +1,6 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/grad_accumulate.h"
+#include "kernels/gradient_dtype.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/grad_accumulate_cpu.cpp"
@@ -8,8 +9,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace accrue::kernels::cpu::HWY_NAMESPACE {
 
-template <class T>
-void accumulate(float* acc, const T* incoming, float scale, bool add, std::int64_t n) {
+template <class Acc, class T>
+void accumulate(Acc* acc, const T* incoming, float scale, bool add, std::int64_t n) {
   const Floats factor = hn::Set(F32(), scale);
   over_vectors(n, [&](std::int64_t i, auto access) HWY_ATTR {
     const Floats x = access.load(incoming + i);
@@ -17,14 +18,14 @@ void accumulate(float* acc, const T* incoming, float scale, bool add, std::int64
   });
 }
 
-void accumulate_f32(float* acc, const float* incoming, float scale, bool add, std::int64_t n) {
-  accumulate(acc, incoming, scale, add, n);
-}
-void accumulate_f16(float* acc, const f16* incoming, float scale, bool add, std::int64_t n) {
-  accumulate(acc, incoming, scale, add, n);
-}
-void accumulate_bf16(float* acc, const bf16* incoming, float scale, bool add, std::int64_t n) {
-  accumulate(acc, incoming, scale, add, n);
+// Elements [begin, end).
+void accumulate_range(const GradAccumulate& op, std::int64_t begin, std::int64_t end) {
+  dispatch_gradient(op.acc.tensor.dtype(), [&](auto acc_tag) HWY_ATTR {
+    dispatch_float(op.incoming.dtype(), "grad_accumulate", [&](auto tag) HWY_ATTR {
+      accumulate(op.acc.tensor.data<decltype(acc_tag)>() + begin, op.incoming.data<decltype(tag)>() + begin, op.scale,
+                 op.acc.write == Write::accumulate, end - begin);
+    });
+  });
 }
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
@@ -34,9 +35,7 @@ HWY_AFTER_NAMESPACE();
 namespace accrue::kernels::cpu {
 namespace {
 
-HWY_EXPORT(accumulate_f32);
-HWY_EXPORT(accumulate_f16);
-HWY_EXPORT(accumulate_bf16);
+HWY_EXPORT(accumulate_range);
 
 // Work below this many elements is not worth another thread.
 constexpr std::int64_t grain = 16384;
@@ -44,21 +43,9 @@ constexpr std::int64_t grain = 16384;
 }  // namespace
 
 void grad_accumulate(const GradAccumulate& op) {
-  float* acc = op.acc.tensor.data<float>();
-  const bool add = op.acc.write == Write::accumulate;
-  const auto over_parts = [&](const auto* incoming, auto kernel) {
-    parallel_for(op.incoming.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
-      kernel(acc + begin, incoming + begin, op.scale, add, end - begin);
-    });
-  };
-  switch (op.incoming.dtype()) {
-    case DType::f16:
-      return over_parts(op.incoming.data<f16>(), HWY_DYNAMIC_DISPATCH(accumulate_f16));
-    case DType::bf16:
-      return over_parts(op.incoming.data<bf16>(), HWY_DYNAMIC_DISPATCH(accumulate_bf16));
-    default:
-      return over_parts(op.incoming.data<float>(), HWY_DYNAMIC_DISPATCH(accumulate_f32));
-  }
+  parallel_for(op.incoming.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
+    HWY_DYNAMIC_DISPATCH(accumulate_range)(op, begin, end);
+  });
 }
 
 }  // namespace accrue::kernels::cpu

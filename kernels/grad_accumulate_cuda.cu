@@ -1,12 +1,13 @@
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/grad_accumulate.h"
+#include "kernels/gradient_dtype.h"
 
 namespace accrue::kernels::cuda {
 namespace {
 
-template <class T>
+template <class Acc, class T>
 struct AccumulateWork {
-  float* acc;
+  Acc* acc;
   const T* incoming;
   float scale;
   Write write;
@@ -30,12 +31,15 @@ struct AccumulateWork {
 
 void grad_accumulate(const GradAccumulate& op) {
   const Tensor& acc = op.acc.tensor;
-  dispatch_device_float(op.incoming.dtype(), "grad_accumulate", [&](auto tag) {
-    using T = decltype(tag);
-    const AccumulateWork<T> work{
-        .acc = acc.data<float>(), .incoming = elements<T>(op.incoming), .scale = op.scale, .write = op.acc.write};
-    over_packs<pack_width<float>()>("grad_accumulate", acc, acc.numel(), aligned_for_packs(work.acc, work.incoming),
-                                    work);
+  dispatch_gradient(acc.dtype(), [&](auto acc_tag) {
+    using Acc = typename DeviceType<decltype(acc_tag)>::type;
+    dispatch_device_float(op.incoming.dtype(), "grad_accumulate", [&](auto tag) {
+      using T = decltype(tag);
+      const AccumulateWork<Acc, T> work{
+          .acc = elements<Acc>(acc), .incoming = elements<T>(op.incoming), .scale = op.scale, .write = op.acc.write};
+      over_packs<pack_width<float>()>("grad_accumulate", acc, acc.numel(), aligned_for_packs(work.acc, work.incoming),
+                                      work);
+    });
   });
 }
 

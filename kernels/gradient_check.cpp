@@ -8,7 +8,7 @@ void gradient_check(const GradientCheck& op) {
   require_step_state("gradient_check", op.state);
   require_defined("gradient_check", {{"gradient", op.gradient}});
   require_same_device("gradient_check", {{"state", op.state}, {"gradient", op.gradient}});
-  require_dtype("gradient_check", {"gradient", op.gradient}, DType::f32);
+  require_gradient_dtype("gradient_check", {"gradient", op.gradient});
   run_on(op.gradient, op, ACCRUE_BACKENDS(gradient_check));
 }
 

@@ -6,7 +6,7 @@
 namespace accrue::kernels {
 
 // state.squared_norm = sum of gradient[i]^2, in f64; state.found_inf |= any element is infinite or NaN. gradient is
-// f32. 2 FLOP/element | bytes: 4*n | memory-bound | deterministic: fixed chunks, combined in order
+// f32 or bf16. 2 FLOP/element | bytes: n*sizeof(G) | memory-bound | deterministic: fixed chunks, combined in order
 struct GradientCheck {
   Tensor state;
   Tensor gradient;

@@ -14,10 +14,11 @@ void sgd(const Sgd& op) {
         op.momentum != 0 ? "given" : "left out", op.momentum, op.buffer.defined() ? "given" : "left out");
   check(!op.nesterov || op.momentum != 0, "sgd: nesterov must come with a momentum, but momentum is 0");
   for (const Operand& x : {master, buffer, gradient}) {
-    if (!x.tensor.defined()) continue;
-    require_dtype("sgd", x, DType::f32);
-    require_shape("sgd", x, op.master.shape(), "like master");
+    if (x.tensor.defined()) require_shape("sgd", x, op.master.shape(), "like master");
   }
+  require_dtype("sgd", master, DType::f32);
+  if (op.buffer.defined()) require_dtype("sgd", buffer, DType::f32);
+  require_gradient_dtype("sgd", gradient);
   if (op.compute.defined()) {
     require_float("sgd", compute);
     require_shape("sgd", compute, op.master.shape(), "like master");

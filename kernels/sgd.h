@@ -9,8 +9,9 @@ namespace accrue::kernels {
 // With g = gradient * state.factor + weight_decay * master, lr = state.learning_rate, and where state.apply != 0:
 //   buffer = momentum * buffer + g (momentum 0: no buffer);  step = nesterov ? g + momentum * buffer : buffer
 //   master = master - lr * step;  compute = master, rounded to its dtype (compute may be undefined)
-// The first update starts from a zero buffer. master, buffer, gradient: f32 of one shape; buffer undefined iff momentum
-// = 0. 6 FLOP/element | bytes: 12 read + 8 written (8 + 4 without momentum) per element | memory-bound | deterministic
+// The first update starts from a zero buffer. master, buffer: f32, gradient: f32 or bf16, all of one shape; buffer
+// undefined iff momentum = 0. 6 FLOP/element | bytes: 12 read + 8 written (8 + 4 without momentum; 2 less read with a
+// bf16 gradient) per element | memory-bound | deterministic
 struct Sgd {
   Tensor master, buffer;
   Tensor compute;

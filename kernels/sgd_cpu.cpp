@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/step_state.h"
+#include "kernels/gradient_dtype.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/sgd_cpu.cpp"
@@ -17,23 +18,24 @@ struct SgdStep {
   bool nesterov;
 };
 
-// Where the elements of one part lie; T is the dtype of the compute copy. buffer and compute may be null.
-template <class T>
-struct SgdPart {
-  float *master, *buffer;
-  T* compute;
-  const float* gradient;
-  std::int64_t count;
-};
-
 }  // namespace accrue::kernels::cpu
 #endif
 
 HWY_BEFORE_NAMESPACE();
 namespace accrue::kernels::cpu::HWY_NAMESPACE {
 
-template <class T>
-void update(const SgdPart<T>& part, const SgdStep& s) {
+// Where the elements of one part lie; T is the dtype of the compute copy, G the gradient's. buffer and compute may be
+// null.
+template <class T, class G>
+struct SgdPart {
+  float *master, *buffer;
+  T* compute;
+  const G* gradient;
+  std::int64_t count;
+};
+
+template <class T, class G>
+void update(const SgdPart<T, G>& part, const SgdStep& s) {
   const F32 d;
   const Floats factor = hn::Set(d, s.factor), weight_decay = hn::Set(d, s.weight_decay),
                momentum = hn::Set(d, s.momentum), learning_rate = hn::Set(d, s.learning_rate);
@@ -52,9 +54,27 @@ void update(const SgdPart<T>& part, const SgdStep& s) {
   });
 }
 
-void update_f32(const SgdPart<float>& part, const SgdStep& s) { update(part, s); }
-void update_f16(const SgdPart<f16>& part, const SgdStep& s) { update(part, s); }
-void update_bf16(const SgdPart<bf16>& part, const SgdStep& s) { update(part, s); }
+template <class T>
+T* elements_from(std::int64_t begin, const Tensor& tensor) {
+  return tensor.defined() ? tensor.data<T>() + begin : nullptr;
+}
+
+// Elements [begin, end).
+void update_range(const Sgd& op, const SgdStep& s, std::int64_t begin, std::int64_t end) {
+  const DType compute_dtype = op.compute.defined() ? op.compute.dtype() : DType::f32;
+  dispatch_gradient(op.gradient.dtype(), [&](auto gradient) HWY_ATTR {
+    using G = decltype(gradient);
+    dispatch_float(compute_dtype, "sgd", [&](auto compute) HWY_ATTR {
+      using T = decltype(compute);
+      update(SgdPart<T, G>{.master = op.master.data<float>() + begin,
+                           .buffer = elements_from<float>(begin, op.buffer),
+                           .compute = elements_from<T>(begin, op.compute),
+                           .gradient = op.gradient.data<G>() + begin,
+                           .count = end - begin},
+             s);
+    });
+  });
+}
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -63,16 +83,9 @@ HWY_AFTER_NAMESPACE();
 namespace accrue::kernels::cpu {
 namespace {
 
-HWY_EXPORT(update_f32);
-HWY_EXPORT(update_f16);
-HWY_EXPORT(update_bf16);
+HWY_EXPORT(update_range);
 
 constexpr std::int64_t grain = 4096;  // elements
-
-template <class T>
-T* at(T* start, std::int64_t offset) {
-  return start == nullptr ? nullptr : start + offset;
-}
 
 }  // namespace
 
@@ -84,27 +97,9 @@ void sgd(const Sgd& op) {
                      .momentum = static_cast<float>(op.momentum),
                      .learning_rate = state.learning_rate,
                      .nesterov = op.nesterov};
-  float* buffer = op.buffer.defined() ? op.buffer.data<float>() : nullptr;
-  const auto over_parts = [&](auto* compute, auto kernel) {
-    using T = std::remove_pointer_t<decltype(compute)>;
-    parallel_for(op.master.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
-      kernel(SgdPart<T>{.master = op.master.data<float>() + begin,
-                        .buffer = at(buffer, begin),
-                        .compute = at(compute, begin),
-                        .gradient = op.gradient.data<float>() + begin,
-                        .count = end - begin},
-             step);
-    });
-  };
-  if (!op.compute.defined()) return over_parts(static_cast<float*>(nullptr), HWY_DYNAMIC_DISPATCH(update_f32));
-  switch (op.compute.dtype()) {
-    case DType::f16:
-      return over_parts(op.compute.data<f16>(), HWY_DYNAMIC_DISPATCH(update_f16));
-    case DType::bf16:
-      return over_parts(op.compute.data<bf16>(), HWY_DYNAMIC_DISPATCH(update_bf16));
-    default:
-      return over_parts(op.compute.data<float>(), HWY_DYNAMIC_DISPATCH(update_f32));
-  }
+  parallel_for(op.master.numel(), grain, [&](std::int64_t begin, std::int64_t end) {
+    HWY_DYNAMIC_DISPATCH(update_range)(op, step, begin, end);
+  });
 }
 
 }  // namespace accrue::kernels::cpu

@@ -1,15 +1,16 @@
 #include "kernels/cuda/elementwise.cuh"
 #include "kernels/cuda/step_state.cuh"
+#include "kernels/gradient_dtype.h"
 #include "kernels/sgd.h"
 
 namespace accrue::kernels::cuda {
 namespace {
 
-template <class T>
+template <class T, class G>
 struct SgdWork {
   float *master, *buffer;  // buffer: null without momentum
   T* compute;              // may be null
-  const float* gradient;
+  const G* gradient;
   const StepState* state;
   float weight_decay, momentum;
   bool nesterov;
@@ -47,18 +48,18 @@ struct SgdWork {
   }
 };
 
-template <class T>
-void update(const Sgd& op, T* compute) {
-  const SgdWork<T> work{.master = op.master.data<float>(),
-                        .buffer = op.buffer.defined() ? op.buffer.data<float>() : nullptr,
-                        .compute = compute,
-                        .gradient = op.gradient.data<float>(),
-                        .state = state_of(op.state),
-                        .weight_decay = static_cast<float>(op.weight_decay),
-                        .momentum = static_cast<float>(op.momentum),
-                        .nesterov = op.nesterov,
-                        .factor = 0,
-                        .learning_rate = 0};
+template <class T, class G>
+void update(const Sgd& op, T* compute, const G* gradient) {
+  const SgdWork<T, G> work{.master = op.master.data<float>(),
+                           .buffer = op.buffer.defined() ? op.buffer.data<float>() : nullptr,
+                           .compute = compute,
+                           .gradient = gradient,
+                           .state = state_of(op.state),
+                           .weight_decay = static_cast<float>(op.weight_decay),
+                           .momentum = static_cast<float>(op.momentum),
+                           .nesterov = op.nesterov,
+                           .factor = 0,
+                           .learning_rate = 0};
   const bool aligned = aligned_for_packs(work.master, work.buffer, work.compute, work.gradient);
   over_packs<pack_width<float>()>("sgd", op.master, op.master.numel(), aligned, work);
 }
@@ -66,8 +67,13 @@ void update(const Sgd& op, T* compute) {
 }  // namespace
 
 void sgd(const Sgd& op) {
-  if (!op.compute.defined()) return update<float>(op, nullptr);
-  dispatch_device_float(op.compute.dtype(), "sgd", [&](auto tag) { update(op, elements<decltype(tag)>(op.compute)); });
+  dispatch_gradient(op.gradient.dtype(), [&](auto gradient_tag) {
+    using G = typename DeviceType<decltype(gradient_tag)>::type;
+    const G* gradient = elements<G>(op.gradient);
+    if (!op.compute.defined()) return update<float>(op, nullptr, gradient);
+    dispatch_device_float(op.compute.dtype(), "sgd",
+                          [&](auto tag) { update(op, elements<decltype(tag)>(op.compute), gradient); });
+  });
 }
 
 }  // namespace accrue::kernels::cuda

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/loss_scaling.h"
 #include "kernels/loss_terms.h"
 #include "kernels/schedule_value.h"
 #include "kernels/step_state.h"
@@ -27,16 +28,25 @@ struct BeginStep {
   double max_norm = 0;          // clip to this norm; 0: no clipping
 };
 
-// After the optimizer: the counters move on (update when applied, else empty or skipped), the window's sums go back to
-// zero.
+// What becomes of a window whose gradient is not finite.
+enum class OnOverflow {
+  skip,    // it is over, without an update
+  replay,  // it comes again at the smaller loss scale; skipped where the scale cannot fall
+};
+
+// After the optimizer: the counters move on (update when applied, else empty, or skipped, or replayed), the loss scale
+// is that of the next window (an empty window leaves it alone), the window's sums go back to zero. After an overflow
+// the state is held, and in a held state only the sums change.
 struct FinishStep {
   Tensor state;
+  LossScaling scaling;
+  OnOverflow on_overflow = OnOverflow::skip;
 };
 
 void add_loss_terms(const AddLossTerms&);
 // G = buffer / (sigma * divisor). grad_norm = ||G||; c = min(1, max_norm / (grad_norm + 1e-6)) (contract 17);
-// factor = c / (sigma * divisor); learning_rate = schedule at `update`; apply = W > 0 and no found_inf. When W = 0,
-// grad_norm and factor are 0; a gradient that is not finite is shown in grad_norm as it is, and factor is 0.
+// factor = c / (sigma * divisor); learning_rate = schedule at `update`; apply = W > 0, no found_inf and not held. When
+// W = 0, grad_norm and factor are 0; a gradient that is not finite is shown in grad_norm as it is, and factor is 0.
 void begin_step(const BeginStep&);
 void finish_step(const FinishStep&);
 

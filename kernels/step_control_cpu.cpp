@@ -10,6 +10,6 @@ void add_loss_terms(const AddLossTerms& op) {
 
 void begin_step(const BeginStep& op) { begin(state_of(op.state), options_of(op)); }
 
-void finish_step(const FinishStep& op) { finish(state_of(op.state)); }
+void finish_step(const FinishStep& op) { finish(state_of(op.state), op.scaling, op.on_overflow); }
 
 }  // namespace accrue::kernels::cpu

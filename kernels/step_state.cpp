@@ -1,5 +1,6 @@
 #include "kernels/step_state.h"
 
+#include <cstddef>
 #include <type_traits>
 
 #include "kernels/step_state_check.h"
@@ -18,6 +19,11 @@ Tensor make_step_state(Device device) {
   Tensor state = Tensor::empty({sizeof(StepState)}, DType::u8, device, Category::optimizer);
   write_step_state(state, {});
   return state;
+}
+
+Tensor loss_scale_of(const Tensor& state) {
+  require_step_state("loss_scale_of", state);
+  return state.view_as(DType::f32, {1}, offsetof(StepState, loss_scale));
 }
 
 StepState read_step_state(const Tensor& state) {

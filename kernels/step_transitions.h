@@ -27,7 +27,7 @@ ACCRUE_HOST_DEVICE inline void add_terms(StepState& state, const LossTerms& term
 
 ACCRUE_HOST_DEVICE inline void begin(StepState& state, const StepOptions& options) {
   state.learning_rate = static_cast<float>(schedule_value(options.schedule, state.update));
-  state.apply = state.target_count > 0 && state.found_inf == 0 ? 1 : 0;
+  state.apply = state.target_count > 0 && state.found_inf == 0 && state.held == 0 ? 1 : 0;
   state.factor = 0;
   state.grad_norm = 0;
   if (state.target_count <= 0) return;
@@ -39,20 +39,39 @@ ACCRUE_HOST_DEVICE inline void begin(StepState& state, const StepOptions& option
   if (state.apply != 0) state.factor = static_cast<float>(clip_factor(norm, options.max_norm) * scale);
 }
 
-ACCRUE_HOST_DEVICE inline void finish(StepState& state) {
+ACCRUE_HOST_DEVICE inline void count_overflow(StepState& state, const LossScaling& scaling, OnOverflow on_overflow) {
+  const bool at_floor = scaling.at_floor(state.loss_scale);
+  if (on_overflow == OnOverflow::replay && !at_floor)
+    ++state.replayed;
+  else
+    ++state.skipped;
+  if (at_floor) ++state.floor_overflows;
+  state.held = 1;
+}
+
+ACCRUE_HOST_DEVICE inline void count_window(StepState& state, const LossScaling& scaling, OnOverflow on_overflow) {
+  ScaleState scale{.scale = state.loss_scale, .clean_windows = state.clean_windows};
   if (state.apply != 0) {
     ++state.update;
-    state.skipped_in_a_row = 0;
+    state.floor_overflows = 0;
+    scale = after_clean_window(scaling, scale);
   } else if (state.target_count <= 0) {
     ++state.empty;
   } else {
-    ++state.skipped;
-    ++state.skipped_in_a_row;
+    count_overflow(state, scaling, on_overflow);
+    scale = after_overflow(scaling, scale);
   }
+  state.loss_scale = scale.scale;
+  state.clean_windows = scale.clean_windows;
+}
+
+ACCRUE_HOST_DEVICE inline void finish(StepState& state, const LossScaling& scaling, OnOverflow on_overflow) {
+  if (state.held == 0) count_window(state, scaling, on_overflow);
   state.loss_sum = 0;
   state.target_count = 0;
   state.squared_norm = 0;
   state.found_inf = 0;
+  state.overflowed = -1;
 }
 
 }  // namespace accrue::kernels

@@ -45,11 +45,8 @@ inline void Registry::module(std::string_view name, Module& child) {
 }
 
 // Registers the module's parameters and allocates them with their initial values; `compute` is the dtype that forward
-// and backward read them in, and so of the activations.
-inline void initialize(Module& module, ParameterStore& parameters, std::uint64_t seed = 0,
-                       Device device = Device::cpu(), DType compute = DType::f32) {
-  module.register_into(Registry(parameters));
-  parameters.allocate(device, seed, compute);
-}
+// and backward read them in, and so of the activations; gradients accumulate in `accumulate`, f32 or bf16.
+void initialize(Module& module, ParameterStore& parameters, std::uint64_t seed = 0, Device device = Device::cpu(),
+                DType compute = DType::f32, DType accumulate = DType::f32);
 
 }  // namespace accrue::nn

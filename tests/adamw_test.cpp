@@ -18,11 +18,12 @@ struct Buffers {
   Tensor master, m, v, gradient;
 };
 
-Buffers random_buffers(const Shape& shape, std::uint64_t seed, Device device = Device::cpu()) {
+Buffers random_buffers(const Shape& shape, std::uint64_t seed, Device device = Device::cpu(),
+                       DType gradient = DType::f32) {
   Buffers b{random_tensor(shape, seed, DType::f32, device),
             random_tensor(shape, seed + 1, DType::f32, device),
             {},
-            random_tensor(shape, seed + 2, DType::f32, device)};
+            random_tensor(shape, seed + 2, gradient, device)};
   std::vector<float> squares = random_floats(shape.numel(), seed + 3);
   for (float& value : squares) value *= value;
   b.v = tensor_of(squares, shape, DType::f32, device);
@@ -77,24 +78,40 @@ Expected reference_of(const AdamW& op, const StepState& s) {
 TEST(AdamW, MatchesF64ReferenceOverTheSweepWithEveryComputeCopy) {
   std::uint64_t seed = 1;
   for (const Device device : devices())
-    for (const std::int64_t rows : sweep_rows)
-      for (const std::int64_t cols : sweep_cols)
-        for (const int copy : {-1, 0, 1, 2}) {
-          const Shape shape{rows, cols};
-          SCOPED_TRACE(fmt::format("{} copy {} on {}", shape, copy, device.to_string()));
-          const Buffers b = random_buffers(shape, seed += 7, device);
-          const Tensor compute =
-              copy < 0 ? Tensor() : Tensor::empty(shape, float_dtypes[static_cast<std::size_t>(copy)], device);
-          const AdamW op = operation(b, step_state_of(applied, device), compute);
-          const Expected e = reference_of(op, applied);
-          adamw(op);
-          EXPECT_TRUE(within(b.m, e.m, e.m_bound));
-          EXPECT_TRUE(within(b.v, e.v, e.v_bound));
-          EXPECT_TRUE(within(b.master, e.master, e.master_bound));
-          if (copy < 0) continue;
-          // The copy is the master value, rounded as core/dtype.h rounds.
-          EXPECT_EQ(to_doubles(compute), to_doubles(tensor_of(b.master.to_vector<float>(), shape, compute.dtype())));
-        }
+    for (const DType gradient : gradient_dtypes)
+      for (const std::int64_t rows : sweep_rows)
+        for (const std::int64_t cols : sweep_cols)
+          for (const int copy : {-1, 0, 1, 2}) {
+            const Shape shape{rows, cols};
+            SCOPED_TRACE(
+                fmt::format("{} copy {} gradient {} on {}", shape, copy, name_of(gradient), device.to_string()));
+            const Buffers b = random_buffers(shape, seed += 7, device, gradient);
+            const Tensor compute =
+                copy < 0 ? Tensor() : Tensor::empty(shape, float_dtypes[static_cast<std::size_t>(copy)], device);
+            const AdamW op = operation(b, step_state_of(applied, device), compute);
+            const Expected e = reference_of(op, applied);
+            adamw(op);
+            EXPECT_TRUE(within(b.m, e.m, e.m_bound));
+            EXPECT_TRUE(within(b.v, e.v, e.v_bound));
+            EXPECT_TRUE(within(b.master, e.master, e.master_bound));
+            if (copy < 0) continue;
+            // The copy is the master value, rounded as core/dtype.h rounds.
+            EXPECT_EQ(to_doubles(compute), to_doubles(tensor_of(b.master.to_vector<float>(), shape, compute.dtype())));
+          }
+}
+
+TEST(AdamW, AHalfGradientGivesTheBitsOfItsValuesInF32) {
+  for (const Device device : devices()) {
+    const Buffers half = random_buffers({1003}, 1, device, DType::bf16);
+    const std::vector<double> values = to_doubles(half.gradient);
+    const Buffers wide{half.master.clone(), half.m.clone(), half.v.clone(),
+                       tensor_of({values.begin(), values.end()}, {1003}, DType::f32, device)};
+    const Tensor state = step_state_of(applied, device);
+    adamw(operation(half, state));
+    adamw(operation(wide, state));
+    for (const auto& [actual, expected] : {std::pair{half.master, wide.master}, {half.m, wide.m}, {half.v, wide.v}})
+      EXPECT_EQ(actual.to_vector<float>(), expected.to_vector<float>()) << device.to_string();
+  }
 }
 
 TEST(AdamW, WithoutApplyNotOneBitChanges) {
@@ -159,25 +176,26 @@ TEST(AdamW, DecayIsDecoupledFromTheGradient) {
 // A slice need not begin where a 16-byte access may, nor end where one would.
 TEST(AdamW, UpdatesASliceAsItWouldAlone) {
   for (const Device device : devices())
-    for (const std::int64_t first : {0, 1, 4}) {
-      SCOPED_TRACE(fmt::format("from {} on {}", first, device.to_string()));
-      const Buffers whole = random_buffers({100}, 1, device);
-      const Tensor compute = Tensor::zeros({100}, DType::f16, device), state = step_state_of(applied, device);
-      const auto slice = [&](const Tensor& tensor) { return tensor.view({90}, first); };
-      const Buffers part{slice(whole.master), slice(whole.m), slice(whole.v), slice(whole.gradient)};
-      const Buffers alone{part.master.clone(), part.m.clone(), part.v.clone(), part.gradient.clone()};
-      const Tensor before = whole.master.clone(), alone_compute = Tensor::zeros({90}, DType::f16, device);
-      adamw(operation(part, state, slice(compute)));
-      adamw(operation(alone, state, alone_compute));
-      for (const auto& [actual, expected] : {std::pair{part.master, alone.master},
-                                             {part.m, alone.m},
-                                             {part.v, alone.v},
-                                             {slice(compute), alone_compute}})
-        EXPECT_EQ(to_doubles(actual), to_doubles(expected));
-      const std::int64_t after = first + 90;
-      EXPECT_EQ(to_doubles(whole.master.view({first})), to_doubles(before.view({first})));
-      EXPECT_EQ(to_doubles(whole.master.view({100 - after}, after)), to_doubles(before.view({100 - after}, after)));
-    }
+    for (const DType gradient : gradient_dtypes)
+      for (const std::int64_t first : {0, 1, 4}) {
+        SCOPED_TRACE(fmt::format("{} from {} on {}", name_of(gradient), first, device.to_string()));
+        const Buffers whole = random_buffers({100}, 1, device, gradient);
+        const Tensor compute = Tensor::zeros({100}, DType::f16, device), state = step_state_of(applied, device);
+        const auto slice = [&](const Tensor& tensor) { return tensor.view({90}, first); };
+        const Buffers part{slice(whole.master), slice(whole.m), slice(whole.v), slice(whole.gradient)};
+        const Buffers alone{part.master.clone(), part.m.clone(), part.v.clone(), part.gradient.clone()};
+        const Tensor before = whole.master.clone(), alone_compute = Tensor::zeros({90}, DType::f16, device);
+        adamw(operation(part, state, slice(compute)));
+        adamw(operation(alone, state, alone_compute));
+        for (const auto& [actual, expected] : {std::pair{part.master, alone.master},
+                                               {part.m, alone.m},
+                                               {part.v, alone.v},
+                                               {slice(compute), alone_compute}})
+          EXPECT_EQ(to_doubles(actual), to_doubles(expected));
+        const std::int64_t after = first + 90;
+        EXPECT_EQ(to_doubles(whole.master.view({first})), to_doubles(before.view({first})));
+        EXPECT_EQ(to_doubles(whole.master.view({100 - after}, after)), to_doubles(before.view({100 - after}, after)));
+      }
 }
 
 TEST(AdamW, BitsAreTheSameForAnyNumberOfThreads) {
@@ -192,7 +210,7 @@ TEST(AdamW, BitsAreTheSameForAnyNumberOfThreads) {
 
 TEST(AdamW, RefusesWrongOperandsByName) {
   const Buffers good = random_buffers({4}, 1);
-  const Tensor state = step_state_of(applied), half = Tensor::zeros({4}, DType::bf16), three = Tensor::zeros({3});
+  const Tensor state = step_state_of(applied), half = Tensor::zeros({4}, DType::f16), three = Tensor::zeros({3});
   const auto message = [&](const auto& change) {
     AdamW op = operation(good, state);
     change(op);
@@ -203,7 +221,7 @@ TEST(AdamW, RefusesWrongOperandsByName) {
   EXPECT_EQ(message([](AdamW& op) { op.m = {}; }), "adamw: m must be given");
   EXPECT_EQ(message([](AdamW& op) { op.v = {}; }), "adamw: v must be given");
   EXPECT_EQ(message([](AdamW& op) { op.gradient = {}; }), "adamw: gradient must be given");
-  EXPECT_EQ(message([&](AdamW& op) { op.gradient = half; }), "adamw: gradient must be f32, but is bf16");
+  EXPECT_EQ(message([&](AdamW& op) { op.gradient = half; }), "adamw: gradient must be f32 or bf16, but is f16");
   EXPECT_EQ(message([&](AdamW& op) { op.v = three; }), "adamw: v must have shape [4] like master, but has [3]");
   EXPECT_EQ(message([&](AdamW& op) { op.compute = three; }),
             "adamw: compute must have shape [4] like master, but has [3]");

@@ -236,6 +236,66 @@ TEST_F(SmallModel, KeepsAnF32MasterBesideHalfPrecisionValues) {
   for (std::size_t i = 0; i < master.size(); ++i) EXPECT_EQ(values[i], f16(master[i]));
 }
 
+// bf16 gradients need a way to add contributions; these tests add none.
+void fold_nothing(const GradSlot&, const Tensor&) {}
+
+TEST_F(SmallModel, GradientsAccumulateInBf16WhereAskedTo) {
+  store.fold_gradients_with(fold_nothing);
+  const MemoryStats before = Allocator::of(Device::cpu()).stats();
+  store.allocate(Device::cpu(), 1, DType::f32, DType::bf16);
+  const MemoryStats after = Allocator::of(Device::cpu()).stats();
+  EXPECT_EQ(after[Category::gradients].live - before[Category::gradients].live, 96u * 2);
+  EXPECT_EQ(store.accumulate_dtype(), DType::bf16);
+  EXPECT_EQ(store.gradients().dtype(), DType::bf16);
+  EXPECT_EQ(weight.master().dtype(), DType::f32);
+  for (const Parameter& p : store.parameters()) {
+    EXPECT_EQ(p.grad().dtype(), DType::bf16) << p.name();
+    EXPECT_EQ(2 * (p.grad().raw() - store.gradients().raw()), p.master().raw() - store.master().raw()) << p.name();
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p.grad().raw()) % 16, 0u) << p.name() << ": kernels take packs";
+  }
+  std::fill_n(store.gradients().data<bf16>(), 96, bf16(nan));
+  store.settle_gradients();
+  EXPECT_EQ(weight.grad().to_vector<bf16>(), std::vector<bf16>(21, bf16(0)));
+}
+
+TEST_F(SmallModel, AddsContributionsTheFirstOfAWindowOverwriting) {
+  static std::vector<Write> writes;
+  writes.clear();
+  store.fold_gradients_with([](const GradSlot& acc, const Tensor& contribution) {
+    EXPECT_EQ(acc.tensor.shape(), contribution.shape());
+    writes.push_back(acc.write);
+    if (writes.size() == 3) fail(ErrorKind::memory, "no room");
+  });
+  store.allocate(Device::cpu(), 1, DType::f32, DType::bf16);
+  const Tensor contribution = Tensor::zeros({5});
+  bias.add_contribution(contribution);
+  bias.add_contribution(contribution);
+  EXPECT_TRUE(weight.fresh());
+  store.clear_gradients();
+  EXPECT_EQ(error_message([&] { bias.add_contribution(contribution); }, ErrorKind::memory), "no room");
+  EXPECT_TRUE(bias.fresh()) << "nothing has arrived";
+  EXPECT_EQ(writes, (std::vector{Write::overwrite, Write::accumulate, Write::overwrite}));
+}
+
+TEST_F(SmallModel, RefusesToAccumulateWhereItCannot) {
+  const auto allocated = [&](DType accumulate) {
+    return error_message([&] { store.allocate(Device::cpu(), 1, DType::f32, accumulate); });
+  };
+  EXPECT_EQ(allocated(DType::f16), "ParameterStore: gradients must accumulate in f32 or bf16, but the dtype is f16");
+  EXPECT_EQ(allocated(DType::bf16),
+            "ParameterStore: gradients that accumulate in bf16 need fold_gradients_with() first; nn::initialize does "
+            "both");
+  EXPECT_EQ(error_message([&] { bias.add_contribution(Tensor::zeros({5})); }),
+            "parameter bias gets a gradient before ParameterStore::allocate()");
+  store.allocate(Device::cpu(), 1);
+  EXPECT_EQ(store.accumulate_dtype(), DType::f32);
+  EXPECT_EQ(error_message([&] { bias.add_contribution(Tensor::zeros({5})); }),
+            "parameter bias gets a contribution, but its store has no way to add it: "
+            "ParameterStore::fold_gradients_with()");
+  EXPECT_EQ(error_message([&] { store.fold_gradients_with(fold_nothing); }),
+            "ParameterStore: fold_gradients_with() after allocate()");
+}
+
 TEST_F(SmallModel, BuffersAreAccountedByCategory) {
   const MemoryStats before = Allocator::of(Device::cpu()).stats();
   store.allocate(Device::cpu(), 1, DType::bf16);

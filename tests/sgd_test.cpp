@@ -21,10 +21,11 @@ struct Form {
   bool nesterov;
 };
 
-Sgd random_operation(const Shape& shape, const Form& form, std::uint64_t seed, Device device = Device::cpu()) {
+Sgd random_operation(const Shape& shape, const Form& form, std::uint64_t seed, Device device = Device::cpu(),
+                     DType gradient = DType::f32) {
   return {.master = random_tensor(shape, seed, DType::f32, device),
           .buffer = form.momentum != 0 ? random_tensor(shape, seed + 1, DType::f32, device) : Tensor(),
-          .gradient = random_tensor(shape, seed + 2, DType::f32, device),
+          .gradient = random_tensor(shape, seed + 2, gradient, device),
           .state = step_state_of(applied, device),
           .momentum = form.momentum,
           .nesterov = form.nesterov,
@@ -65,24 +66,44 @@ TEST(Sgd, MatchesF64ReferenceOverTheSweepWithEveryComputeCopy) {
   std::uint64_t seed = 1;
   for (const Device device : devices())
     for (const Form& form : {Form{0, false}, Form{0.9, false}, Form{0.9, true}})
-      for (const std::int64_t rows : sweep_rows)
-        for (const std::int64_t cols : sweep_cols)
-          for (const int copy : {-1, 0, 1, 2}) {
-            const Shape shape{rows, cols};
-            SCOPED_TRACE(fmt::format("{} momentum {} nesterov {} copy {} on {}", shape, form.momentum, form.nesterov,
-                                     copy, device.to_string()));
-            Sgd op = random_operation(shape, form, seed += 5, device);
-            if (copy >= 0) op.compute = Tensor::empty(shape, float_dtypes[static_cast<std::size_t>(copy)], device);
-            const Expected e = reference_of(op, applied);
-            sgd(op);
-            EXPECT_TRUE(within(op.master, e.master, e.master_bound));
-            if (op.buffer.defined()) {
-              EXPECT_TRUE(within(op.buffer, e.buffer, e.buffer_bound));
+      for (const DType gradient : gradient_dtypes)
+        for (const std::int64_t rows : sweep_rows)
+          for (const std::int64_t cols : sweep_cols)
+            for (const int copy : {-1, 0, 1, 2}) {
+              const Shape shape{rows, cols};
+              SCOPED_TRACE(fmt::format("{} momentum {} nesterov {} copy {} gradient {} on {}", shape, form.momentum,
+                                       form.nesterov, copy, name_of(gradient), device.to_string()));
+              Sgd op = random_operation(shape, form, seed += 5, device, gradient);
+              if (copy >= 0) op.compute = Tensor::empty(shape, float_dtypes[static_cast<std::size_t>(copy)], device);
+              const Expected e = reference_of(op, applied);
+              sgd(op);
+              EXPECT_TRUE(within(op.master, e.master, e.master_bound));
+              if (op.buffer.defined()) {
+                EXPECT_TRUE(within(op.buffer, e.buffer, e.buffer_bound));
+              }
+              if (copy < 0) continue;
+              EXPECT_EQ(to_doubles(op.compute),
+                        to_doubles(tensor_of(op.master.to_vector<float>(), shape, op.compute.dtype())));
             }
-            if (copy < 0) continue;
-            EXPECT_EQ(to_doubles(op.compute),
-                      to_doubles(tensor_of(op.master.to_vector<float>(), shape, op.compute.dtype())));
-          }
+}
+
+TEST(Sgd, AHalfGradientGivesTheBitsOfItsValuesInF32) {
+  for (const Device device : devices())
+    for (const std::int64_t first : {0, 1, 4}) {
+      SCOPED_TRACE(fmt::format("from {} on {}", first, device.to_string()));
+      const Sgd half = random_operation({1003}, {0.9, true}, 1, device, DType::bf16);
+      const auto slice = [&](const Tensor& tensor) { return tensor.view({990}, first); };
+      Sgd part = half;
+      part.master = slice(half.master), part.buffer = slice(half.buffer), part.gradient = slice(half.gradient);
+      Sgd wide = part;
+      const std::vector<double> values = to_doubles(part.gradient);
+      wide.master = part.master.clone(), wide.buffer = part.buffer.clone();
+      wide.gradient = tensor_of({values.begin(), values.end()}, {990}, DType::f32, device);
+      sgd(part);
+      sgd(wide);
+      EXPECT_EQ(part.master.to_vector<float>(), wide.master.to_vector<float>());
+      EXPECT_EQ(part.buffer.to_vector<float>(), wide.buffer.to_vector<float>());
+    }
 }
 
 TEST(Sgd, WithoutApplyNotOneBitChanges) {
@@ -139,8 +160,7 @@ TEST(Sgd, BitsAreTheSameForAnyNumberOfThreads) {
 
 TEST(Sgd, RefusesWrongOperandsByName) {
   const Sgd good = random_operation({4}, {0.9, false}, 1);
-  const Tensor half = Tensor::zeros({4}, DType::bf16), three = Tensor::zeros({3}),
-               bytes = Tensor::zeros({4}, DType::u8);
+  const Tensor half = Tensor::zeros({4}, DType::f16), three = Tensor::zeros({3}), bytes = Tensor::zeros({4}, DType::u8);
   const auto message = [&](const auto& change) {
     Sgd op = good;
     change(op);
@@ -153,7 +173,7 @@ TEST(Sgd, RefusesWrongOperandsByName) {
   EXPECT_EQ(message([](Sgd& op) { op.momentum = 0; }), "sgd: buffer must be left out with momentum 0, but is given");
   EXPECT_EQ(message([](Sgd& op) { op.momentum = 0, op.buffer = {}, op.nesterov = true; }),
             "sgd: nesterov must come with a momentum, but momentum is 0");
-  EXPECT_EQ(message([&](Sgd& op) { op.gradient = half; }), "sgd: gradient must be f32, but is bf16");
+  EXPECT_EQ(message([&](Sgd& op) { op.gradient = half; }), "sgd: gradient must be f32 or bf16, but is f16");
   EXPECT_EQ(message([&](Sgd& op) { op.buffer = three; }), "sgd: buffer must have shape [4] like master, but has [3]");
   EXPECT_EQ(message([&](Sgd& op) { op.compute = three; }), "sgd: compute must have shape [4] like master, but has [3]");
   EXPECT_EQ(message([&](Sgd& op) { op.compute = bytes; }), "sgd: compute must be f32, f16 or bf16, but is u8");

@@ -21,10 +21,10 @@ StepState begun(Device device, const StepState& before, BeginStep op = {}) {
   return read_step_state(op.state);
 }
 
-StepState finished(Device device, const StepState& before) {
-  const Tensor state = step_state_of(before, device);
-  finish_step({.state = state});
-  return read_step_state(state);
+StepState finished(Device device, const StepState& before, FinishStep op = {}) {
+  op.state = step_state_of(before, device);
+  finish_step(op);
+  return read_step_state(op.state);
 }
 
 Tensor terms_of(double sum, std::int64_t count, Device device = Device::cpu()) {
@@ -212,23 +212,68 @@ TEST(FinishStep, CountsEveryWindowOnce) {
     SCOPED_TRACE(device.to_string());
     StepState state = window;
     state.apply = 1;
-    state.skipped_in_a_row = 3;
+    state.floor_overflows = 3;
     const StepState applied = finished(device, state);
     EXPECT_EQ(applied.update, 1);
     EXPECT_EQ(applied.skipped + applied.empty, 0);
-    EXPECT_EQ(applied.skipped_in_a_row, 0);
+    EXPECT_EQ(applied.floor_overflows, 0);
+    EXPECT_EQ(applied.held, 0);
 
     state.apply = 0;
     state.found_inf = 1;
     const StepState skipped = finished(device, state);
     EXPECT_EQ(skipped.skipped, 1);
-    EXPECT_EQ(skipped.skipped_in_a_row, 4);
+    EXPECT_EQ(skipped.floor_overflows, 4);
+    EXPECT_EQ(skipped.held, 1);
     EXPECT_EQ(skipped.update + skipped.empty, 0);
 
     state.target_count = 0;
     const StepState empty = finished(device, state);
     EXPECT_EQ(empty.empty, 1);
     EXPECT_EQ(empty.update + empty.skipped, 0);
+  }
+}
+
+TEST(FinishStep, CountsAReplayApartAndSkipsWhereTheScaleCannotFall) {
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    StepState state = window;
+    state.apply = 0;
+    state.found_inf = 1;
+    const FinishStep replay{.scaling = {.dynamic = true}, .on_overflow = OnOverflow::replay};
+    const StepState replayed = finished(device, state, replay);
+    EXPECT_EQ(replayed.replayed, 1);
+    EXPECT_EQ(replayed.update + replayed.skipped + replayed.empty, 0);
+    EXPECT_EQ(replayed.loss_scale, 1);
+    EXPECT_EQ(replayed.held, 1);
+
+    state.loss_scale = 1;
+    const StepState skipped = finished(device, state, replay);
+    EXPECT_EQ(skipped.replayed, 0);
+    EXPECT_EQ(skipped.skipped, 1);
+    EXPECT_EQ(skipped.floor_overflows, 1);
+  }
+}
+
+// Windows that were begun before anybody knew of the overflow before them leave no trace.
+TEST(FinishStep, AHeldWindowIsNeitherAppliedNorCounted) {
+  for (const Device device : devices()) {
+    SCOPED_TRACE(device.to_string());
+    for (const std::int32_t found_inf : {0, 1}) {
+      StepState state = window;
+      state.held = 1;
+      state.found_inf = found_inf;
+      state.clean_windows = 5;
+      EXPECT_EQ(begun(device, state).apply, 0);
+      EXPECT_EQ(begun(device, state).factor, 0);
+      const StepState after = finished(device, state, {.scaling = {.dynamic = true}});
+      EXPECT_EQ(after.update + after.skipped + after.empty + after.replayed, 0);
+      EXPECT_EQ(after.loss_scale, state.loss_scale);
+      EXPECT_EQ(after.clean_windows, 5);
+      EXPECT_EQ(after.held, 1);
+      EXPECT_EQ(after.target_count, 0);
+      EXPECT_EQ(after.found_inf, 0);
+    }
   }
 }
 

@@ -1,12 +1,18 @@
 // Gradient accumulation: the window between two optimizer steps. The contract it keeps is docs/contract.md, by number.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
+#include <string>
 
 #include "core/parameter.h"
 #include "core/tape.h"
+#include "kernels/loss_scaling.h"
 #include "kernels/schedule_value.h"
+#include "kernels/step_control.h"
 #include "kernels/step_state.h"
 #include "nn/cross_entropy.h"
 #include "optim/optimizer.h"
@@ -20,86 +26,150 @@ enum class Normalisation {
                             // micro-batches have equally many targets (contract 2)
 };
 
+// When a window's report comes. Only the device knows what became of a window, and asking it at once means to wait for
+// it.
+enum class Reports {
+  at_once,          // with the window's last micro-batch
+  one_window_late,  // with the last micro-batch of the window after it, or from flush(): nobody waits (contract 18)
+};
+
 struct AccumulatorOptions {
   std::int64_t accumulation = 1;  // K: micro-batches a window, unless open_window() says otherwise
   kernels::ScheduleParameters schedule = {};
   double max_norm = 0;  // clip the window's gradient to this norm; 0: no clipping
   Normalisation normalisation = Normalisation::targets;
-  std::uint64_t seed = 0;      // of the random numbers of training (dropout)
-  std::int64_t patience = 20;  // so many windows in a row with a non-finite gradient end the run
+  std::uint64_t seed = 0;  // of the random numbers of training (dropout)
+  // So many windows in a row with a non-finite gradient, where the loss scale cannot fall (further), end the run.
+  std::int64_t patience = 20;
+  kernels::LossScaling scaling = {};
+  float loss_scale = 1;                                         // of the first window: a power of two
+  kernels::OnOverflow on_overflow = kernels::OnOverflow::skip;  // replay needs dynamic scaling
+  Reports reports = Reports::at_once;
 };
 
 // How a window ended.
-enum class Outcome { updated, skipped, empty };
+enum class Outcome {
+  updated,
+  skipped,   // its gradient was not finite
+  empty,     // W = 0
+  replayed,  // its gradient was not finite, and it comes again at a smaller loss scale: this attempt does not count
+};
+
+// What went beyond the largest number (contract 20).
+struct Overflow {
+  std::string parameter;  // whose gradient it was
+  std::optional<std::int64_t>
+      micro_batch;  // after which the window's gradient was not finite, from 0; by find_overflow
+};
 
 struct WindowReport {
-  Outcome outcome = Outcome::updated;
-  std::int64_t window = 0;  // 0-based
-  std::int64_t update = 0;  // updates done after this window
+  Outcome outcome = Outcome::empty;
+  std::int64_t window = 0;  // this window's number, from 0
+  std::int64_t update = 0;  // updates done, this window's included
   std::int64_t micro_batches = 0;
   std::int64_t samples = 0;
   std::int64_t targets = 0;  // W
   double loss = 0;           // sum of S_m / W (contract 8); NaN for an empty window
   double grad_norm = 0;      // of the normalised gradient before clipping (contract 17)
   double learning_rate = 0;
+  double loss_scale = 1;             // sigma of this window
+  double next_loss_scale = 1;        // and of the next one
+  double seconds = 0;                // that the device took, from open_window() or the first micro-batch to the step
+  std::optional<Overflow> overflow;  // of a skipped or replayed window
 };
 
 // window = update + skipped + empty (contract 5).
 struct Counters {
-  std::int64_t micro = 0;   // micro-batches accumulated
-  std::int64_t window = 0;  // windows closed
+  std::int64_t micro = 0;
+  std::int64_t window = 0;
   std::int64_t update = 0;
   std::int64_t skipped = 0;
   std::int64_t empty = 0;
+  std::int64_t replayed = 0;  // attempts at a window that overflowed and came again
 };
 
-// Use, once per micro-batch:
-//   Tape tape = accumulator.begin_micro_batch(samples);
-//   nn::Loss loss = nn::cross_entropy(tape, model.forward(tape, inputs), targets);
-//   if (auto report = accumulator.accumulate(tape, loss)) …  // the window is closed, the weights are updated
 class Accumulator {
  public:
   // Refers to both for its whole life. Throws Error(usage) for impossible options.
   Accumulator(ParameterStore& parameters, optim::Optimizer& optimizer, const AccumulatorOptions& options);
 
-  // The tape of the next micro-batch, of this many samples: carries seed, window and the samples' index in the window.
+  // The tape of the next micro-batch, of this many samples: carries seed, window, the samples' index in the window and
+  // the loss scale.
   Tape begin_micro_batch(std::int64_t samples);
   // Runs the backward pass into the parameters' gradients; with the window's last micro-batch also the optimizer step.
+  // Returns the report that is due then (Reports). With one of an overflow, a window that was begun after that one has
+  // left no trace: next_window() says which one comes now. Throws Error(numeric) when the patience is at an end, with
+  // every window closed and counted: a checkpoint can still be made of what is there.
   std::optional<WindowReport> accumulate(Tape& tape, const nn::Loss& loss);
+  // The report of a closed window that is still to come; waits for the device. Between windows, before counters() and
+  // state().
+  std::optional<WindowReport> flush();
 
   // The coming window has this many micro-batches (a last, ragged or partial one). Only between windows.
   void open_window(std::int64_t micro_batches);
   bool window_open() const { return micro_in_window_ > 0; }
+  // The number of the window that is open, or that opens next.
+  std::int64_t next_window() const { return window_; }
+  // A tape for a micro-batch that was run before, with its random numbers and that loss scale (f32 [1] on the device).
+  // Nothing of it counts; whoever unwinds it clears the gradients.
+  Tape repeat_micro_batch(std::int64_t window, std::int64_t first_sample, const Tensor& loss_scale) const;
+  ParameterStore& parameters() const { return parameters_; }
+  // Is asked about each overflow before its report is returned or its error thrown, between windows: may run the window
+  // again to find out more (train/overflow_search.h).
+  std::function<void(WindowReport&)> on_overflow;
   // The data ended inside a window: step with what has arrived, divided by its true W (contract 4); nullopt between
-  // windows.
+  // windows. What it returns is what accumulate() would.
   std::optional<WindowReport> close_window();
-  // Forgets what has arrived in the open window: the weights keep their bits. Returns the samples forgotten.
+  // Forgets what has arrived in the open window: the weights keep their bits. Returns the samples forgotten. Throws
+  // Error(bad_data) where the window before met bad data of which nobody knew yet: that window comes again.
   std::int64_t drop_window();
 
   Counters counters() const;
   // The report of the window that closed last: also of one that ended with Error(numeric), which returns none.
   const std::optional<WindowReport>& last_window() const { return last_window_; }
 
-  // Between windows, everything beside weights and optimizer that a checkpoint needs.
+  // Between windows, with no report still to come: everything beside weights and optimizer that a checkpoint needs.
   struct State {
     std::int64_t micro = 0;
     std::int64_t window = 0;
+    bool dynamic_scaling = false;
     kernels::StepState step;
   };
   State state() const;
+  // A loss scale that was or is not dynamic begins anew, as the options say.
   void restore(const State& state);
 
  private:
+  // A closed window whose record is on its way to the host.
+  struct Closed {
+    bool under_way = false;
+    WindowReport report;                      // what the host knows of it
+    std::int64_t first_micro = 0;             // micro-batches before it
+    std::unique_ptr<Readback> before, after;  // its StepState when the optimizer was done, and as the next one begins
+    std::unique_ptr<Stopwatch> stopwatch;
+  };
+
   bool at_boundary() const { return micro_in_window_ == planned_; }  // the one boundary bit (contract 6)
-  WindowReport step();
+  std::optional<WindowReport> step();
+  Closed& closed_of(std::int64_t window);
+  bool reports_to_come() const;
+  void start_stopwatch();
+  void open(std::int64_t window, std::int64_t micro);
+  void reopen(std::int64_t window, std::int64_t micro);
+  std::optional<WindowReport> collect(Closed& closed);
+  void complete(WindowReport& report, const kernels::StepState& before, const kernels::StepState& after) const;
+  [[noreturn]] void throw_bad_data(const Closed& closed);
+  [[noreturn]] void give_up(const WindowReport& report, std::int64_t windows) const;
 
   ParameterStore& parameters_;
   optim::Optimizer& optimizer_;
   AccumulatorOptions options_;
-  Tensor state_;
+  Tensor state_, slices_;
+  std::array<Closed, 2> closed_;  // by the parity of the window
   std::int64_t planned_;
   std::int64_t micro_ = 0, window_ = 0;
   std::int64_t micro_in_window_ = 0, samples_in_window_ = 0;
+  bool timed_ = false;  // the coming window's stopwatch runs
   std::optional<WindowReport> last_window_;
 };
 

@@ -17,7 +17,7 @@ namespace accrue::train {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int format_version = 2;
+constexpr int format_version = 3;
 
 nlohmann::json state_json(const RunSettings& settings, const std::string& optimizer, const Accumulator::State& state) {
   nlohmann::json json{{"format_version", format_version},
@@ -27,8 +27,10 @@ nlohmann::json state_json(const RunSettings& settings, const std::string& optimi
                       {"update", state.step.update},
                       {"skipped", state.step.skipped},
                       {"empty", state.step.empty},
-                      {"skipped_in_a_row", state.step.skipped_in_a_row},
-                      {"loss_scale", state.step.loss_scale}};
+                      {"replayed", state.step.replayed},
+                      {"loss_scaling", state.dynamic_scaling ? "dynamic" : "static"},
+                      {"loss_scale", state.step.loss_scale},
+                      {"clean_windows", state.step.clean_windows}};
   write_settings(json, settings);
   return json;
 }
@@ -38,22 +40,34 @@ bool consistent(const Accumulator::State& state) {
   const kernels::StepState& step = state.step;
   return state.micro >= 0 && step.update >= 0 && step.skipped >= 0 && step.empty >= 0 && step.update <= state.window &&
          step.skipped <= state.window - step.update && step.empty == state.window - step.update - step.skipped &&
-         step.skipped_in_a_row >= 0 && step.skipped_in_a_row <= step.skipped;
+         step.replayed >= 0 && step.clean_windows >= 0 && step.clean_windows <= step.update;
+}
+
+bool saved_scaling(const nlohmann::json& json, const fs::path& file) {
+  const auto scaling = json_member<std::string>(json, "loss_scaling", file);
+  if (scaling != "dynamic" && scaling != "static")
+    fail(ErrorKind::bad_data, "{}: loss_scaling is '{}', but must be dynamic or static; the file is damaged",
+         file.string(), scaling);
+  return scaling == "dynamic";
 }
 
 Accumulator::State saved_state(const nlohmann::json& json, const fs::path& file) {
   Accumulator::State state{.micro = json_member<std::int64_t>(json, "micro", file),
-                           .window = json_member<std::int64_t>(json, "window", file)};
+                           .window = json_member<std::int64_t>(json, "window", file),
+                           .dynamic_scaling = saved_scaling(json, file)};
   state.step.update = json_member<std::int64_t>(json, "update", file);
   state.step.skipped = json_member<std::int64_t>(json, "skipped", file);
   state.step.empty = json_member<std::int64_t>(json, "empty", file);
-  state.step.skipped_in_a_row = json_member<std::int64_t>(json, "skipped_in_a_row", file);
+  state.step.replayed = json_member<std::int64_t>(json, "replayed", file);
   state.step.loss_scale = json_member<float>(json, "loss_scale", file);
+  state.step.clean_windows = json_member<std::int64_t>(json, "clean_windows", file);
   if (!consistent(state))
     fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
-  if (!(state.step.loss_scale > 0 && std::isfinite(state.step.loss_scale)))
-    fail(ErrorKind::bad_data, "{}: loss_scale is {}, but must be positive; the file is damaged", file.string(),
-         state.step.loss_scale);
+  constexpr kernels::LossScaling bounds;
+  const float scale = state.step.loss_scale;
+  if (!kernels::is_power_of_two(scale) || (state.dynamic_scaling && (scale < bounds.minimum || scale > bounds.maximum)))
+    fail(ErrorKind::bad_data, "{}: loss_scale is {}, but must be a power of two{}; the file is damaged", file.string(),
+         scale, state.dynamic_scaling ? fmt::format(" in [{}, {}]", bounds.minimum, bounds.maximum) : std::string());
   return state;
 }
 

@@ -4,9 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -178,11 +180,11 @@ void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption preci
   app.add_option("--device", o.device, "Where to compute: auto, cpu or cuda")->capture_default_str()->group(group);
   if (precision == PrecisionOption::offered)
     require_one_of(app.add_option("--precision", o.precision,
-                                  "Of activations and products: fp32; on a GPU also tf32 (products on tensor cores) or "
-                                  "bf16. Gradients and the optimizer are fp32 always")
+                                  "Of activations and products: fp32; on a GPU also tf32 (products on tensor cores), "
+                                  "bf16 or fp16 (with a dynamic loss scale). The optimizer is fp32 always")
                        ->capture_default_str()
                        ->group(group),
-                   {"fp32", "tf32", "bf16"});
+                   {"fp32", "tf32", "bf16", "fp16"});
   require_one_of(app.add_option("--attention", o.attention,
                                 "On a GPU: native (Accrue's kernels), cudnn (where it takes the shape), or auto")
                      ->capture_default_str()
@@ -267,27 +269,33 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
                      ->capture_default_str()
                      ->group(group),
                  0);
+  add_scaling_options(app, o.scaling);
   add_machine_options(app, o.machine);
 }
 
 namespace {
 
-// Before Ampere, tensor cores and cuBLAS know neither bf16 nor tf32.
+// Before Ampere, tensor cores and cuBLAS know neither bf16 nor tf32; fp16 they do.
 void require_precision(Device device, const std::string& precision) {
   const int capability = cuda::compute_capability(device.index);
-  if (precision == "fp32" || capability >= 80) return;
+  if (precision == "fp32" || precision == "fp16" || capability >= 80) return;
   fail(ErrorKind::usage,
-       "--precision {}: {} has compute capability {}.{}, but this needs 8.0 or more; use --precision fp32", precision,
-       device.to_string(), capability / 10, capability % 10);
+       "--precision {}: {} has compute capability {}.{}, but this needs 8.0 or more; use --precision fp16 or fp32",
+       precision, device.to_string(), capability / 10, capability % 10);
+}
+
+DType compute_dtype(const std::string& precision) {
+  return precision == "bf16" ? DType::bf16 : precision == "fp16" ? DType::f16 : DType::f32;
 }
 
 }  // namespace
 
 Machine use_machine(const MachineOptions& options) {
-  const Machine machine{.device = parse_device(options.device),
-                        .compute = options.precision == "bf16" ? DType::bf16 : DType::f32};
+  const Machine machine{.device = parse_device(options.device), .compute = compute_dtype(options.precision)};
   if (machine.device.kind == DeviceKind::cpu && options.precision != "fp32")
-    fail(ErrorKind::usage, "--precision {}: the CPU computes in fp32 only; use --precision fp32, or --device cuda",
+    fail(ErrorKind::usage,
+         "--precision {}: the CPU computes in fp32 only (docs/decisions/0005-cpu-bf16.md: half precision would be no "
+         "faster); use --precision fp32, or --device cuda",
          options.precision);
   if (machine.device.kind == DeviceKind::cpu && options.epilogues != "bias")
     fail(ErrorKind::usage, "--epilogues {}: the CPU has no such choice; leave it out, or use --device cuda",
@@ -332,23 +340,27 @@ optim::AdamWOptions adamw_options(const TrainingOptions& o) {
   return {.beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .weight_decay = o.weight_decay};
 }
 
-AccumulatorOptions accumulator_options(const TrainingOptions& o, const BatchPlan& batch) {
+AccumulatorOptions accumulator_options(const TrainingOptions& o, const BatchPlan& batch, const Machine& machine) {
   if (o.decay && o.schedule != "wsd")
     fail(ErrorKind::usage, "--decay has no effect with --schedule {}; leave it out, or use --schedule wsd", o.schedule);
   if (o.min_learning_rate && o.schedule == "constant")
     fail(ErrorKind::usage,
          "--min-learning-rate has no effect with --schedule constant; leave it out, or use --schedule linear, cosine "
          "or wsd");
-  return {.accumulation = batch.accumulation,
-          .schedule = optim::validated({.kind = optim::parse_schedule_kind(o.schedule),
-                                        .peak = o.learning_rate,
-                                        .minimum = o.min_learning_rate.value_or(0),
-                                        .warmup = o.warmup,
-                                        .total = o.steps,
-                                        .decay = o.decay.value_or(o.steps / 5)}),
-          .max_norm = o.clip,
-          .normalisation = parse_normalisation(o.normalisation),
-          .seed = o.seed};
+  AccumulatorOptions options{
+      .accumulation = batch.accumulation,
+      .schedule = optim::validated({.kind = optim::parse_schedule_kind(o.schedule),
+                                    .peak = o.learning_rate,
+                                    .minimum = o.min_learning_rate.value_or(0),
+                                    .warmup = o.warmup,
+                                    .total = o.steps,
+                                    .decay = o.decay.value_or(o.steps / 5)}),
+      .max_norm = o.clip,
+      .normalisation = parse_normalisation(o.normalisation),
+      .seed = o.seed,
+      .reports = machine.device.kind == DeviceKind::cuda ? Reports::one_window_late : Reports::at_once};
+  apply_scaling(o.scaling, machine.compute, options);
+  return options;
 }
 
 Normalisation parse_normalisation(const std::string& text) {
@@ -376,19 +388,22 @@ std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOp
   const auto number = [](double value) { return fmt::format("{}", value); };
   // Only the mean over targets is the same however a window is split (contract 1).
   const bool by_split = parse_normalisation(o.normalisation) != Normalisation::targets;
-  return {{"--normalisation", by_split ? fmt::format("{} of {}", o.normalisation, batch.micro) : o.normalisation},
-          {"--dropout", fmt::format("{}", dropout)},
-          {"--precision", o.machine.precision},
-          {"--schedule", o.schedule},
-          {"--learning-rate", number(o.learning_rate)},
-          {"--min-learning-rate", number(o.min_learning_rate.value_or(0))},
-          {"--warmup", fmt::format("{}", o.warmup)},
-          {"--decay", o.decay ? fmt::format("{}", *o.decay) : "a fifth of the steps"},
-          {"--clip", number(o.clip)},
-          {"--beta1", number(o.beta1)},
-          {"--beta2", number(o.beta2)},
-          {"--eps", number(o.eps)},
-          {"--weight-decay", number(o.weight_decay)}};
+  std::vector<std::pair<std::string, std::string>> rules{
+      {"--normalisation", by_split ? fmt::format("{} of {}", o.normalisation, batch.micro) : o.normalisation},
+      {"--dropout", fmt::format("{}", dropout)},
+      {"--precision", o.machine.precision},
+      {"--schedule", o.schedule},
+      {"--learning-rate", number(o.learning_rate)},
+      {"--min-learning-rate", number(o.min_learning_rate.value_or(0))},
+      {"--warmup", fmt::format("{}", o.warmup)},
+      {"--decay", o.decay ? fmt::format("{}", *o.decay) : "a fifth of the steps"},
+      {"--clip", number(o.clip)},
+      {"--beta1", number(o.beta1)},
+      {"--beta2", number(o.beta2)},
+      {"--eps", number(o.eps)},
+      {"--weight-decay", number(o.weight_decay)}};
+  std::ranges::copy(scaling_rules(o.scaling, compute_dtype(o.machine.precision)), std::back_inserter(rules));
+  return rules;
 }
 
 int run_program(CLI::App& app, int argc, char** argv) {

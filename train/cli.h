@@ -11,6 +11,7 @@
 
 #include "optim/adamw.h"
 #include "train/accumulator.h"
+#include "train/scaling_options.h"
 #include "train/trainer.h"
 
 namespace CLI {
@@ -48,6 +49,7 @@ struct TrainingOptions {
   std::string schedule = "constant";
   double clip = 1.0, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1;
   std::uint64_t seed = 0;
+  ScalingOptions scaling;
   MachineOptions machine;
   std::int64_t evaluate_every = 0, save_every = 0;
   std::int64_t log_every = 10;
@@ -66,7 +68,7 @@ std::string describe_machine(const MachineOptions& options);
 // The options in the library's types, checked. Throw Error(usage) naming the option and the nearest valid choice.
 BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_batch);
 optim::AdamWOptions adamw_options(const TrainingOptions& options);
-AccumulatorOptions accumulator_options(const TrainingOptions& options, const BatchPlan& batch);
+AccumulatorOptions accumulator_options(const TrainingOptions& options, const BatchPlan& batch, const Machine& machine);
 TrainerOptions trainer_options(const TrainingOptions& options, const BatchPlan& batch);
 Normalisation parse_normalisation(const std::string& text);
 PartialWindow partial_window(const TrainingOptions& options);

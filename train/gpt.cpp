@@ -1,11 +1,14 @@
-// The GPT demo, and a tour of the library: train, evaluate, sample, verify, plot.
+// The GPT demo, and a tour of the library: train, evaluate, sample, verify, audit, plot.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <nlohmann/json.hpp>
 
+#include "train/audit.h"
+#include "train/audit_report.h"
 #include "train/cli.h"
 #include "train/gpt_cli.h"
 #include "train/gpt_files.h"
@@ -31,12 +34,13 @@ void run_training(const GptTrainOptions& options) {
   // Model: parameters live in a few flat buffers, named as Hugging Face names them.
   nn::Gpt model(data.model);
   ParameterStore parameters;
-  nn::initialize(model, parameters, options.run.seed, machine.device, machine.compute);
+  nn::initialize(model, parameters, options.run.seed, machine.device, machine.compute,
+                 accumulate_dtype(options.run.scaling));
   if (!options.weights.empty() && !options.run.resume) load_gpt_weights(options.weights, parameters);
 
   // Accumulation: `batch.accumulation` micro-batches make one update, that of the whole batch.
   optim::AdamW optimizer(parameters, adamw_options(options.run));
-  Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch));
+  Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch, machine));
   const auto loss = [&](Tape& tape, const Batch& b) { return model.loss(tape, b.inputs, b.targets); };
   Trainer trainer(accumulator, loss, data.train, data.validation_or_null(), trainer_options(options.run, batch),
                   machine.device);
@@ -84,13 +88,38 @@ void run_verification(const GptVerifyOptions& options) {
   const Machine machine = use_machine(options.machine);
   const std::vector<Split> splits = parse_splits(options.splits);
   const nn::GptConfig model = gpt_config(options.model);
-  const VerifySamples samples(options.text, splits.front().samples(), model, options.seed);
+  const TextOrRandomSamples samples(options.text, splits.front().samples(), model, options.seed);
   print_verification(verify_splits(samples, splits,
                                    {.model = model,
                                     .seed = options.seed,
                                     .device = machine.device,
                                     .unequal_targets = !options.equal_targets,
                                     .normalisation = parse_normalisation(options.normalisation)}));
+}
+
+void print_audit(const GptAudit& audit, const std::string& precision) {
+  const auto make = std::bind_front(&GptAudit::make_model, &audit);
+  AuditOptions options = audit.options();
+  options.on_row = [](const AuditRow& row) {
+    fmt::print("{}", audit_line(row));
+    std::fflush(stdout);
+  };
+  const std::int64_t size = audit.samples().size(), needed = options.micro_batch * options.accumulations.back();
+  fmt::print("Relative error of the gradient of K micro-batches of {}, against their sum in fp64{}:\n\n{}",
+             options.micro_batch == 1 ? "1 sample" : fmt::format("{} samples", options.micro_batch),
+             size < needed ? fmt::format(" (the text's {} samples repeat)", size) : "", audit_heading(precision));
+  const std::vector<AuditRow> rows = audit_accumulation(make, audit.samples(), options);
+  fmt::print("\n{}\n{}", draw_audit(rows, precision, locale_is_utf8()), audit_conclusion(rows, precision));
+}
+
+void run_audit(const GptAuditOptions& options) {
+  const Machine machine = use_machine(options.machine);
+  const GptAudit audit(options, machine);
+  const std::string& precision = options.machine.precision;
+  if (!options.json) return print_audit(audit, precision);
+  const auto rows =
+      audit_accumulation(std::bind_front(&GptAudit::make_model, &audit), audit.samples(), audit.options());
+  fmt::print("{}\n", audit_json(rows, audit.options(), precision).dump());
 }
 
 }  // namespace
@@ -102,11 +131,13 @@ int main(int argc, char** argv) {
   GptEvalOptions eval_options;
   GptSampleOptions sample_options;
   GptVerifyOptions verify_options;
+  GptAuditOptions audit_options;
   std::string metrics;
   add_gpt_train(app, train_options)->callback([&] { run_training(train_options); });
   add_gpt_eval(app, eval_options)->callback([&] { run_evaluation(eval_options); });
   add_gpt_sample(app, sample_options)->callback([&] { run_sampling(sample_options); });
   add_gpt_verify(app, verify_options)->callback([&] { run_verification(verify_options); });
+  add_gpt_audit(app, audit_options)->callback([&] { run_audit(audit_options); });
   add_plot(app, metrics)->callback([&] {
     fmt::print("{}", draw_loss_curve(read_loss_curve(metrics), locale_is_utf8()));
   });

@@ -3,16 +3,20 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <limits>
 
 #include "core/format_bytes.h"
 #include "core/rng.h"
+#include "kernels/loss_scaling.h"
 #include "train/checkpoint.h"
 #include "train/gpt_files.h"
 #include "train/run_directory.h"
 
 namespace accrue::train {
 namespace {
+
+constexpr float largest_loss_scale = 0x1p24f;
 
 void add_model_options(CLI::App& app, GptModelOptions& o) {
   const char* group = "Model";
@@ -46,19 +50,9 @@ void require_agreement(const char* option, const std::optional<T>& given, T fixe
     fail(ErrorKind::usage, "{} {} contradicts {}, which has {}; leave {} out", option, *given, by, fixed, option);
 }
 
-nn::GptConfig config_of_file(const GptTrainOptions& options) {
-  const GptModelOptions& given = options.model;
-  nn::GptConfig config;
-  std::string source = options.weights;
-  if (options.run.resume) {
-    source = find_resume_point(options.run.out).checkpoint.string();
-    config = read_gpt_config(std::filesystem::path(source) / "config.json");
-    require_agreement("--heads", given.heads, config.heads, source);
-  } else {
-    if (!given.heads)
-      fail(ErrorKind::usage, "--weights needs --heads: the file's shapes do not tell the number of heads");
-    config = gpt_config_of_weights(options.weights, *given.heads);
-  }
+// The configuration that a file has, as far as the user agrees with it and where the user may choose.
+nn::GptConfig agreed_config(const GptModelOptions& given, nn::GptConfig config, const std::string& source) {
+  require_agreement("--heads", given.heads, config.heads, source);
   require_agreement("--layers", given.layers, config.layers, source);
   require_agreement("--width", given.width, config.width, source);
   require_agreement("--vocabulary", given.vocabulary, config.vocabulary, source);
@@ -67,6 +61,33 @@ nn::GptConfig config_of_file(const GptTrainOptions& options) {
   config.dropout = given.dropout.value_or(config.dropout);
   config.recompute = given.recompute;
   return config;
+}
+
+nn::GptConfig config_of_checkpoint(const GptModelOptions& given, const std::filesystem::path& checkpoint) {
+  return agreed_config(given, read_gpt_config(checkpoint / "config.json"), checkpoint.string());
+}
+
+nn::GptConfig config_of_weights(const GptModelOptions& given, const std::string& weights) {
+  if (!given.heads)
+    fail(ErrorKind::usage, "--weights needs --heads: the file's shapes do not tell the number of heads");
+  return agreed_config(given, gpt_config_of_weights(weights, *given.heads), weights);
+}
+
+nn::GptConfig training_config(const GptTrainOptions& options) {
+  if (options.run.resume) return config_of_checkpoint(options.model, find_resume_point(options.run.out).checkpoint);
+  if (!options.weights.empty()) return config_of_weights(options.model, options.weights);
+  return gpt_config(options.model);
+}
+
+void require_power_of_two(CLI::Option* option) {
+  option->check([](const std::string& text) {
+    float value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool number = error == std::errc() && end == text.data() + text.size();
+    if (number && kernels::is_power_of_two(value) && value >= 1 && value <= largest_loss_scale) return std::string();
+    return fmt::format("must be a power of two in [1, {:.0f}] (so that unscaling is exact), but is '{}'",
+                       largest_loss_scale, text);
+  });
 }
 
 }  // namespace
@@ -139,6 +160,32 @@ CLI::App* add_gpt_verify(CLI::App& app, GptVerifyOptions& o) {
   return verify;
 }
 
+CLI::App* add_gpt_audit(CLI::App& app, GptAuditOptions& o) {
+  CLI::App* audit = app.add_subcommand("audit", "Measure what accumulating in fp32 and in bf16 costs a gradient");
+  audit->add_option("--accumulations", o.accumulations, "Numbers of micro-batches to look at the gradient after")
+      ->capture_default_str();
+  require_at_least(audit->add_option("--micro-batch", o.micro_batch, "Samples of a micro-batch")->capture_default_str(),
+                   1, 1'000'000);
+  CLI::Option* checkpoint = audit->add_option("--checkpoint", o.checkpoint,
+                                              "Run or checkpoint directory to take the weights from [new ones]");
+  CLI::Option* weights =
+      audit->add_option("--weights", o.weights, "GPT-2 weights (safetensors, Hugging Face names); needs --heads");
+  require_path(checkpoint->excludes(weights));
+  require_path(weights);
+  require_path(audit->add_option("--text", o.text, "Take the samples from this text [random tokens]"));
+  audit->add_flag("--equal-targets", o.equal_targets,
+                  "Do not mask targets (by default micro-batches get unequal counts)");
+  require_seed(
+      audit->add_option("--seed", o.seed, "Seed of new weights, random tokens and dropout")->capture_default_str());
+  require_power_of_two(audit->add_option("--loss-scale", o.loss_scale,
+                                         "What gradients are multiplied by on their way, and divided by at its end, "
+                                         "lest small ones vanish in half precision [1024 with fp16, else 1]"));
+  audit->add_flag("--json", o.json, R"(Print {"rows": [{"accumulation": …, "fp32": {"error": …}, …}, …]})");
+  add_model_options(*audit, o.model);
+  add_machine_options(*audit, o.machine);
+  return audit;
+}
+
 CLI::App* add_plot(CLI::App& app, std::string& metrics) {
   CLI::App* plot = app.add_subcommand("plot", "Draw the loss curve of a run in the terminal");
   require_path(plot->add_option("metrics", metrics, "A run's metrics.jsonl")->required());
@@ -159,8 +206,7 @@ nn::GptConfig gpt_config(const GptModelOptions& o) {
 }
 
 GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options) {
-  const bool from_file = options.run.resume || !options.weights.empty();
-  const nn::GptConfig config = from_file ? config_of_file(options) : gpt_config(options.model);
+  const nn::GptConfig config = training_config(options);
   text.require_vocabulary(config.vocabulary);
   const std::int64_t context = options.model.context.value_or(config.context);
   const TokenFile::Split parts = text.split(options.validation_fraction);
@@ -188,8 +234,34 @@ LoadedGpt::LoadedGpt(const GptSource& source, const Machine& machine) {
   }
 }
 
-VerifySamples::VerifySamples(const std::string& text, std::int64_t samples, const nn::GptConfig& model,
-                             std::uint64_t seed)
+GptAudit::GptAudit(const GptAuditOptions& o, const Machine& machine) : weights_(o.weights) {
+  if (!o.checkpoint.empty()) checkpoint_ = find_checkpoint(o.checkpoint).string();
+  model_ = !checkpoint_.empty() ? config_of_checkpoint(o.model, checkpoint_)
+           : !weights_.empty()  ? config_of_weights(o.model, weights_)
+                                : gpt_config(o.model);
+  options_ = {.accumulations = parse_accumulations(o.accumulations),
+              .micro_batch = o.micro_batch,
+              .seed = o.seed,
+              .device = machine.device,
+              .compute = machine.compute,
+              .loss_scale = o.loss_scale.value_or(machine.compute == DType::f16 ? 1024.0f : 1.0f),
+              .unequal_targets = !o.equal_targets};
+  nn::GptConfig shown = model_;  // samples may be shorter than a trained model's context
+  shown.context = o.model.context.value_or(model_.context);
+  samples_ = std::make_unique<TextOrRandomSamples>(o.text, options_.micro_batch * options_.accumulations.back(), shown,
+                                                   o.seed);
+}
+
+LossFunction GptAudit::make_model(ParameterStore& parameters, DType compute, DType accumulate) const {
+  const auto gpt = std::make_shared<nn::Gpt>(model_);
+  nn::initialize(*gpt, parameters, options_.seed, options_.device, compute, accumulate);
+  if (!checkpoint_.empty()) load_weights(checkpoint_, parameters);
+  if (!weights_.empty()) load_gpt_weights(weights_, parameters);
+  return [gpt](Tape& tape, const Batch& batch) { return gpt->loss(tape, batch.inputs, batch.targets); };
+}
+
+TextOrRandomSamples::TextOrRandomSamples(const std::string& text, std::int64_t samples, const nn::GptConfig& model,
+                                         std::uint64_t seed)
     : samples_(samples), model_(model), seed_(seed) {
   if (text.empty()) return;
   file_.emplace(text);
@@ -197,7 +269,7 @@ VerifySamples::VerifySamples(const std::string& text, std::int64_t samples, cons
   text_.emplace(TokenSamples(file_->tokens(), model.context, text));
 }
 
-Batch VerifySamples::batch(std::span<const std::int64_t> indices, Device device) const {
+Batch TextOrRandomSamples::batch(std::span<const std::int64_t> indices, Device device) const {
   if (text_) return text_->batch(indices, device);
   std::vector<std::int32_t> tokens, targets;
   for (const std::int64_t sample : indices) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nn/gpt.h"
+#include "train/audit.h"
 #include "train/cli.h"
 #include "train/dataset.h"
 #include "train/sample.h"
@@ -59,10 +60,22 @@ struct GptVerifyOptions {
   MachineOptions machine;
 };
 
+// The model: of a checkpoint or a weights file where one is given, else new.
+struct GptAuditOptions {
+  GptModelOptions model;
+  std::string checkpoint, weights, text, accumulations = "1,2,4,8,16,32,64,128,256,512";
+  std::int64_t micro_batch = 1;
+  std::uint64_t seed = 0;
+  std::optional<float> loss_scale;
+  bool equal_targets = false, json = false;
+  MachineOptions machine;
+};
+
 CLI::App* add_gpt_train(CLI::App& app, GptTrainOptions& options);
 CLI::App* add_gpt_eval(CLI::App& app, GptEvalOptions& options);
 CLI::App* add_gpt_sample(CLI::App& app, GptSampleOptions& options);
 CLI::App* add_gpt_verify(CLI::App& app, GptVerifyOptions& options);
+CLI::App* add_gpt_audit(CLI::App& app, GptAuditOptions& options);
 CLI::App* add_plot(CLI::App& app, std::string& metrics);
 
 // The model that the options name, 4 layers, 4 heads, width 128, context 64, 256 tokens by default; checked.
@@ -88,10 +101,29 @@ class LoadedGpt {
   ParameterStore parameters_;
 };
 
-// The samples that `gpt verify` runs over: a text file's, or without one random tokens.
-class VerifySamples final : public Dataset {
+// What `gpt audit` compares with what: the model that the options name, its samples, and how they go through it.
+class GptAudit {
  public:
-  VerifySamples(const std::string& text, std::int64_t samples, const nn::GptConfig& model, std::uint64_t seed);
+  // Throws Error(usage) where options contradict each other or a file.
+  GptAudit(const GptAuditOptions& options, const Machine& machine);
+
+  const nn::GptConfig& model() const { return model_; }
+  const Dataset& samples() const { return *samples_; }
+  const AuditOptions& options() const { return options_; }
+  // Gives a store such a model, with the file's weights or those of the seed.
+  LossFunction make_model(ParameterStore& parameters, DType compute, DType accumulate) const;
+
+ private:
+  std::string checkpoint_, weights_;
+  nn::GptConfig model_;
+  std::unique_ptr<Dataset> samples_;
+  AuditOptions options_;
+};
+
+// The samples that `gpt verify` and `gpt audit` run over: a text file's, or without one random tokens.
+class TextOrRandomSamples final : public Dataset {
+ public:
+  TextOrRandomSamples(const std::string& text, std::int64_t samples, const nn::GptConfig& model, std::uint64_t seed);
   std::int64_t size() const override { return text_ ? text_->size() : samples_; }
   Batch batch(std::span<const std::int64_t> indices, Device device) const override;
   std::int64_t positions_per_sample() const override { return model_.context; }

@@ -86,6 +86,17 @@ class Canvas {
   std::vector<std::string> cells_;
 };
 
+double along(Axis axis, double value) { return axis == Axis::logarithmic ? std::log10(value) : value; }
+double value_at(Axis axis, double place) { return axis == Axis::logarithmic ? std::pow(10, place) : place; }
+
+// The series' points where they lie along the axes.
+std::vector<Series> on_axes(std::vector<Series> series, const PlotOptions& options) {
+  for (Series& one : series) {
+    for (auto& [x, y] : one.points) x = along(options.x_axis, x), y = along(options.y_axis, y);
+  }
+  return series;
+}
+
 std::string legend(const std::vector<Series>& series, const std::vector<std::string>& marks) {
   std::string text;
   for (std::size_t i = 0; i < series.size(); ++i)
@@ -95,9 +106,10 @@ std::string legend(const std::vector<Series>& series, const std::vector<std::str
 
 }  // namespace
 
-std::string line_plot(const std::vector<Series>& series, const PlotOptions& options) {
+std::string line_plot(const std::vector<Series>& given, const PlotOptions& options) {
   check(options.width >= 10 && options.height >= 3, "line_plot: needs at least 10 x 3 characters, but got {} x {}",
         options.width, options.height);
+  const std::vector<Series> series = on_axes(given, options);
   Range x, y;
   for (const Series& one : series) {
     for (const auto& point : one.points) {
@@ -107,13 +119,15 @@ std::string line_plot(const std::vector<Series>& series, const PlotOptions& opti
   if (x.empty()) return "(nothing to plot: no finite points)\n";
 
   const std::array<std::string, 3> unicode_marks = {"◆", "▲", "■"}, ascii_marks = {"o", "+", "#"};
-  std::vector<std::string> marks = {options.unicode ? "⣀⠤⠒" : "..."};
+  std::vector<std::string> marks;
   Canvas canvas(options, x, y);
+  const std::size_t curves = options.first == FirstSeries::curve ? 1 : 0;
   for (std::size_t i = 0; i < series.size(); ++i) {
-    if (i == 0) {
-      canvas.curve(series[0]);
+    if (i < curves) {
+      marks.emplace_back(options.unicode ? "⣀⠤⠒" : "...");
+      canvas.curve(series[i]);
     } else {
-      marks.push_back((options.unicode ? unicode_marks : ascii_marks)[(i - 1) % 3]);
+      marks.push_back((options.unicode ? unicode_marks : ascii_marks)[(i - curves) % 3]);
       canvas.marks(series[i], marks.back());
     }
   }
@@ -124,12 +138,13 @@ std::string line_plot(const std::vector<Series>& series, const PlotOptions& opti
   for (int row = 0; row < options.height; ++row) {
     const bool labelled = row % 5 == 0 || row == options.height - 1;
     const double down = static_cast<double>(row) / (options.height - 1);
-    const double value = y.high * (1 - down) + y.low * down;
+    const double value = value_at(options.y_axis, y.high * (1 - down) + y.low * down);
     text += fmt::format("{:>9} {}{}\n", labelled ? fmt::format("{:.3g}", value) : "", bar, canvas.row(row));
   }
   text += fmt::format("{:>9} {}", "", corner);
   for (int column = 0; column < options.width; ++column) text += dash;
-  const std::string left = fmt::format("{:g}", x.low), right = fmt::format("{:g} {}", x.high, options.x_label);
+  const std::string left = fmt::format("{:g}", value_at(options.x_axis, x.low)),
+                    right = fmt::format("{:g} {}", value_at(options.x_axis, x.high), options.x_label);
   const auto gap = std::max<std::ptrdiff_t>(1, options.width - std::ssize(left) - std::ssize(right) + 1);
   return text + fmt::format("\n{:>10}{}{:>{}}{}\n", "", left, "", gap, right);
 }

@@ -40,10 +40,11 @@ void run_training(MlpTrainOptions& options) {
 
   nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
-  nn::initialize(model, parameters, options.run.seed, machine.device, machine.compute);
+  nn::initialize(model, parameters, options.run.seed, machine.device, machine.compute,
+                 accumulate_dtype(options.run.scaling));
 
   optim::AdamW optimizer(parameters, adamw_options(options.run));
-  Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch));
+  Accumulator accumulator(parameters, optimizer, accumulator_options(options.run, batch, machine));
   const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
   Trainer trainer(accumulator, loss, data, &test, trainer_options(options.run, batch), machine.device);
 

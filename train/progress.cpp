@@ -13,6 +13,9 @@
 namespace accrue::train {
 namespace {
 
+// The sign of a NaN says nothing.
+double shown(double number) { return std::isnan(number) ? std::abs(number) : number; }
+
 std::size_t terminal_width(std::FILE* stream) {
   winsize size{};
   const bool known = ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
@@ -20,9 +23,9 @@ std::size_t terminal_width(std::FILE* stream) {
 }
 
 std::string whole_line(const ProgressState& s) {
-  std::string line = fmt::format("update {}/{}  loss {:.4f}", s.update, s.total, s.loss);
+  std::string line = fmt::format("update {}/{}  loss {:.4f}", s.update, s.total, shown(s.loss));
   if (s.validation_loss) line += fmt::format("  validation {:.4f}", *s.validation_loss);
-  line += fmt::format("  norm {:.3g}  {} {}/s", s.grad_norm, format_count(s.rate), s.unit);
+  line += fmt::format("  norm {:.3g}  {} {}/s", shown(s.grad_norm), format_count(s.rate), s.unit);
   if (s.remaining_seconds) line += fmt::format("  {} left", format_duration(*s.remaining_seconds));
   return line + fmt::format("  peak {}", format_bytes(s.peak_bytes));
 }
@@ -39,9 +42,9 @@ std::string short_count(double count) {
 // The same numbers with few words; without `spare` columns also in shorter notations.
 std::string short_line(const ProgressState& s, bool spare) {
   const char* gap = spare ? "  " : " ";
-  std::string line = fmt::format("{}/{}{}loss {:.4f}", s.update, s.total, gap, s.loss);
+  std::string line = fmt::format("{}/{}{}loss {:.4f}", s.update, s.total, gap, shown(s.loss));
   if (s.validation_loss) line += fmt::format("{}validation {:.4f}", gap, *s.validation_loss);
-  line += fmt::format("{0}norm {1:.3g}{0}{2} {3}/s", gap, s.grad_norm,
+  line += fmt::format("{0}norm {1:.3g}{0}{2} {3}/s", gap, shown(s.grad_norm),
                       spare ? format_count(s.rate) : short_count(s.rate), s.unit);
   if (s.remaining_seconds)
     line += fmt::format("{}{}{}", gap, format_duration(*s.remaining_seconds), spare ? " left" : "");

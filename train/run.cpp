@@ -18,6 +18,12 @@ std::string to_string(PartialWindow partial) {
   return partial == PartialWindow::step ? "step" : partial == PartialWindow::drop ? "drop" : "carry";
 }
 
+nlohmann::json overflow_object(const WindowReport& report) {
+  nlohmann::json object{{"parameter", report.overflow->parameter}, {"loss_scale", report.loss_scale}};
+  if (report.overflow->micro_batch) object["micro_batch_index"] = *report.overflow->micro_batch;
+  return object;
+}
+
 nlohmann::json metrics_object(const WindowRecord& record, const std::string& unit) {
   const WindowReport& report = record.report;
   nlohmann::json object{{"update", report.update},
@@ -25,6 +31,7 @@ nlohmann::json metrics_object(const WindowRecord& record, const std::string& uni
                         {"loss", json_number(report.loss)},
                         {"grad_norm", json_number(report.grad_norm)},
                         {"learning_rate", report.learning_rate},
+                        {"loss_scale", report.loss_scale},
                         {unit + "_per_second", json_number(record.positions_per_second)},
                         {"micro_batch", record.micro_batch},
                         {"accumulation", report.micro_batches},
@@ -32,7 +39,11 @@ nlohmann::json metrics_object(const WindowRecord& record, const std::string& uni
                         {"peak_bytes", record.peak_bytes}};
   if (record.dropped_per_epoch > 0) object["dropped_per_epoch"] = record.dropped_per_epoch;
   if (record.validation_loss) object["validation_loss"] = json_number(*record.validation_loss);
-  if (report.outcome == Outcome::skipped) object["outcome"] = "skipped: the gradient is not finite";
+  for (const WindowReport& attempt : record.replayed) object["replayed"].push_back(overflow_object(attempt));
+  if (report.outcome == Outcome::skipped) {
+    object["outcome"] = "skipped: the gradient is not finite";
+    object["overflow"] = overflow_object(report);
+  }
   if (report.outcome == Outcome::empty) object["outcome"] = "empty: the window has no target";
   return object;
 }
@@ -55,6 +66,22 @@ std::string describe_windows(std::int64_t dataset_size, const BatchPlan& batch, 
   if (dataset_size > batch.global) return fmt::format("{}; the last holds {}", epoch, rest);
   return fmt::format("{}, which are fewer than the global batch: each update sees all {}, in micro-batches of {}",
                      epoch, dataset_size, std::min(batch.micro, dataset_size));
+}
+
+std::string describe_overflow(const WindowReport& report) {
+  const bool scaled = report.loss_scale != 1 || report.next_loss_scale != 1;
+  std::string text =
+      fmt::format("window {} {}: the gradient of {} is not finite", report.window,
+                  report.outcome == Outcome::replayed ? "overflowed" : "skipped", report.overflow->parameter);
+  if (report.overflow->micro_batch)
+    text += fmt::format(" from micro-batch {} of {} on", *report.overflow->micro_batch + 1, report.micro_batches);
+  if (scaled) text += fmt::format(", at loss scale {}", report.loss_scale);
+  if (report.outcome == Outcome::replayed)
+    return text + fmt::format("; it runs again at loss scale {}", report.next_loss_scale);
+  text += fmt::format("; the weights stay those of update {}", report.update);
+  if (report.next_loss_scale != report.loss_scale)
+    text += fmt::format(", the loss scale falls to {}", report.next_loss_scale);
+  return text;
 }
 
 Run::Run(const TrainingOptions& options, RunSubject subject)
@@ -110,6 +137,10 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
                 const Accumulator& accumulator) {
   const StopSignals signals;
   trainer.on_window = [&](const WindowRecord& record) { log(record); };
+  trainer.on_overflow = [&](const WindowReport& report) {
+    progress_.finish();
+    fmt::print("{}\n", describe_overflow(report));
+  };
   trainer.on_save = [&] { save(parameters, optimizer, accumulator); };
   trainer.stop_requested = [&] { return signals.requested(); };
   const TrainingEnd end = trainer.run();
@@ -123,15 +154,10 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
 void Run::log(const WindowRecord& record) {
   const WindowReport& report = record.report;
   metrics_->write(metrics_object(record, unit_));
-  if (report.outcome == Outcome::skipped) {
-    progress_.finish();
-    fmt::print("window {} skipped: its gradient is not finite; the weights stay those of update {}\n", report.window,
-               report.update);
-  }
   // Smoothed, so that one slow window does not make the estimate jump. The first one, which pays for fresh pages and
   // oneDNN's code generation, is forgotten.
   const double keep = windows_logged_ < 2 ? 0 : 0.95;
-  window_seconds_ = keep * window_seconds_ + (1 - keep) * record.seconds;
+  window_seconds_ = keep * window_seconds_ + (1 - keep) * record.report.seconds;
   ++windows_logged_;
   progress_.show({.update = report.update,
                   .total = options_.steps,

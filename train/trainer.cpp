@@ -1,8 +1,8 @@
 #include "train/trainer.h"
 
-#include <chrono>
 #include <utility>
-#include <vector>
+
+#include "train/overflow_search.h"
 
 namespace accrue::train {
 
@@ -17,84 +17,120 @@ Trainer::Trainer(Accumulator& accumulator, LossFunction loss, const Dataset& dat
       sampler_(data.size(), options.order, options.seed),
       windows_(data.size(), options.batch.global, options.partial) {
   if (options.steps < 0) fail(ErrorKind::usage, "--steps must not be negative, but is {}", options.steps);
+  accumulator_.on_overflow = [this](WindowReport& report) { explain_overflow(report); };
 }
 
-Batch Trainer::load(std::int64_t first_position, std::int64_t count) const {
+Trainer::~Trainer() { accumulator_.on_overflow = nullptr; }
+
+std::vector<MicroBatch> Trainer::micro_batches_of(std::int64_t window) const {
+  return micro_batches(windows_.window(window).count, options_.batch.micro);
+}
+
+Batch Trainer::load(const MicroBatch& part, std::int64_t window) const {
+  const std::int64_t first_position = windows_.window(window).first_position + part.first;
   std::vector<std::int64_t> indices;
-  for (std::int64_t i = 0; i < count; ++i) indices.push_back(sampler_.sample_at(first_position + i));
+  for (std::int64_t i = 0; i < part.count; ++i) indices.push_back(sampler_.sample_at(first_position + i));
   return data_.batch(indices, device_);
 }
 
-WindowReport Trainer::run_window(std::int64_t index) {
-  const Window window = windows_.window(index);
-  const std::vector<MicroBatch> parts = micro_batches(window.count, options_.batch.micro);
-  accumulator_.open_window(static_cast<std::int64_t>(parts.size()));
+std::optional<WindowReport> Trainer::run_window(std::int64_t index) {
+  const std::vector<MicroBatch> parts = micro_batches_of(index);
+  accumulator_.open_window(std::ssize(parts));
   std::optional<WindowReport> report;
-  Batch batch = load(window.first_position + parts[0].first, parts[0].count);
+  Batch batch = load(parts[0], index);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     Tape tape = accumulator_.begin_micro_batch(batch.samples());
     const nn::Loss loss = loss_(tape, batch);
     report = accumulator_.accumulate(tape, loss);
     // A device still computes then, and the next samples go there meanwhile: two batches are alive, never three.
-    if (i + 1 < parts.size()) batch = load(window.first_position + parts[i + 1].first, parts[i + 1].count);
+    if (i + 1 < parts.size()) batch = load(parts[i + 1], index);
   }
-  return report.value();
+  return report;
 }
 
-// The window that ends a diverged run is closed and counted before its error is thrown: it has a report like any other.
-WindowReport Trainer::run_window(std::int64_t index, std::exception_ptr& divergence) {
-  try {
-    return run_window(index);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::numeric || accumulator_.window_open()) throw;
-    divergence = std::current_exception();
-    return accumulator_.last_window().value();
-  }
+void Trainer::explain_overflow(WindowReport& report) {
+  const std::vector<MicroBatch> parts = micro_batches_of(report.window);
+  const auto repeat = [&](std::int64_t index) {
+    const MicroBatch& part = parts[static_cast<std::size_t>(index)];
+    return RepeatedMicroBatch{.samples = part.count,
+                              .loss = [&](Tape& tape) { return loss_(tape, load(part, report.window)); }};
+  };
+  if (const std::optional<Overflow> found = find_overflow(accumulator_, report, repeat)) report.overflow = found;
+  if (on_overflow) on_overflow(report);
 }
 
-bool Trainer::due(std::int64_t every, const WindowReport& report) const {
-  return report.outcome == Outcome::updated && every > 0 && report.update % every == 0;
+bool Trainer::due(std::int64_t every, std::int64_t update) const { return every > 0 && update % every == 0; }
+
+bool Trainer::must_know() const {
+  const std::int64_t next = update_ + 1;
+  return next == options_.steps || due(options_.evaluate_every, next) || due(options_.save_every, next);
+}
+
+void Trainer::save() {
+  if (on_save) on_save();
+  saved_ = true;
+}
+
+void Trainer::require_targets(const WindowReport& report) {
+  empty_in_a_row_ = report.outcome == Outcome::empty ? empty_in_a_row_ + 1 : 0;
+  if (empty_in_a_row_ > windows_.windows_per_epoch())
+    fail(ErrorKind::bad_data, "no window of a whole epoch has a target to learn from; every target is masked");
+}
+
+WindowRecord Trainer::record_of(const WindowReport& report) {
+  WindowRecord record{
+      .report = report,
+      .replayed = std::exchange(replayed_, {}),
+      .positions_per_second = static_cast<double>(report.samples * data_.positions_per_sample()) / report.seconds,
+      .micro_batch = options_.batch.micro,
+      .peak_bytes = Allocator::of(device_).stats().total.peak,
+      .dropped_per_epoch = windows_.dropped_per_epoch()};
+  const bool evaluates = update_ == options_.steps || due(options_.evaluate_every, update_);
+  if (validation_ != nullptr && evaluates && report.outcome == Outcome::updated)
+    record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_).loss;
+  return record;
+}
+
+void Trainer::handle(const std::optional<WindowReport>& report) {
+  if (!report) return;
+  update_ = report->update;
+  saved_ = false;
+  if (report->outcome == Outcome::replayed) {
+    replayed_.push_back(*report);
+    return;
+  }
+  require_targets(*report);
+  const WindowRecord record = record_of(*report);
+  if (on_window) on_window(record);
+  if (report->outcome == Outcome::updated && due(options_.save_every, update_)) save();
+}
+
+TrainingEnd Trainer::train() {
+  while (update_ < options_.steps) {
+    handle(run_window(accumulator_.next_window()));
+    const bool stop = stop_requested && stop_requested();
+    if (stop || must_know()) handle(accumulator_.flush());
+    if (stop && update_ < options_.steps) return TrainingEnd::stopped;
+  }
+  return TrainingEnd::finished;
 }
 
 TrainingEnd Trainer::run() {
-  using Clock = std::chrono::steady_clock;
-  Allocator& allocator = Allocator::of(device_);
-  allocator.reset_peak();
+  Allocator::of(device_).reset_peak();
+  const Counters before = accumulator_.counters();
+  update_ = before.update;
+  saved_ = before.window > 0;  // a restored state is that of a checkpoint
   TrainingEnd end = TrainingEnd::finished;
-  std::int64_t empty_in_a_row = 0;
-  bool saved = accumulator_.counters().window > 0;  // a restored state is that of a checkpoint
-  while (accumulator_.counters().update < options_.steps) {
-    const auto begin = Clock::now();
-    std::exception_ptr divergence;
-    const WindowReport report = run_window(accumulator_.counters().window, divergence);
-    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    empty_in_a_row = report.outcome == Outcome::empty ? empty_in_a_row + 1 : 0;
-    if (empty_in_a_row > windows_.windows_per_epoch())
-      fail(ErrorKind::bad_data, "no window of a whole epoch has a target to learn from; every target is masked");
-
-    WindowRecord record{
-        .report = report,
-        .seconds = seconds,
-        .positions_per_second = static_cast<double>(report.samples * data_.positions_per_sample()) / seconds,
-        .micro_batch = options_.batch.micro,
-        .peak_bytes = allocator.stats().total.peak,
-        .dropped_per_epoch = windows_.dropped_per_epoch()};
-    const bool last = report.update == options_.steps;
-    if (validation_ != nullptr && (last || due(options_.evaluate_every, report)))
-      record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_).loss;
-    if (on_window) on_window(record);
-    if (divergence) {
-      if (on_save) on_save();
-      std::rethrow_exception(divergence);
-    }
-    saved = due(options_.save_every, report);
-    if (saved && on_save) on_save();
-    if (!last && stop_requested && stop_requested()) {
-      end = TrainingEnd::stopped;
-      break;
-    }
+  try {
+    end = train();
+  } catch (const Error& error) {
+    // The window that ends a diverged run is closed and counted: it has a report like any other.
+    if (error.kind() != ErrorKind::numeric || accumulator_.window_open()) throw;
+    handle(accumulator_.last_window());
+    save();
+    throw;
   }
-  if (!saved && on_save) on_save();
+  if (!saved_) save();
   return end;
 }
 

@@ -10,6 +10,8 @@
 
 #include "optim/adamw.h"
 #include "train/accumulator.h"
+#include "train/relative_error.h"
+#include "train/unequal_targets.h"
 
 namespace accrue::train {
 namespace {
@@ -57,24 +59,11 @@ std::int64_t parse_count(std::string_view text, const std::string& part) {
   return value;
 }
 
-// Sample s loses its last s % 4 quarters of targets: 0, 1/4, 1/2 or 3/4; every eighth sample loses all of them.
-void mask_targets(std::vector<std::int32_t>& targets, std::int64_t samples) {
-  const std::size_t each = targets.size() / static_cast<std::size_t>(samples);
-  for (std::size_t s = 0; s < static_cast<std::size_t>(samples); ++s) {
-    const std::size_t kept = s % 8 == 7 ? 0 : each - each * (s % 4) / 4;
-    for (std::size_t t = kept; t < each; ++t) targets[s * each + t] = -1;
-  }
-}
-
 Batch window_samples(const Dataset& data, std::int64_t samples, bool unequal_targets, Device device) {
   std::vector<std::int64_t> indices(static_cast<std::size_t>(samples));
   for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<std::int64_t>(i) % data.size();
-  Batch batch = data.batch(indices, device);
-  if (unequal_targets) {
-    auto targets = batch.targets.to_vector<std::int32_t>();
-    mask_targets(targets, samples);
-    batch.targets.copy_from_host(std::span<const std::int32_t>(targets));
-  }
+  const Batch batch = data.batch(indices, device);
+  if (unequal_targets) mask_targets(batch, 0);
   return batch;
 }
 
@@ -114,33 +103,17 @@ WindowResult run_window(const Batch& window, const Split& split, Normalisation n
   return result;
 }
 
-struct SquaredNorms {
-  double difference = 0, reference = 0;
-  double ratio() const {
-    if (difference == 0) return 0;
-    return std::sqrt(difference / reference);  // infinite when only the reference is zero, NaN when a value is
-  }
-};
-
 // Of parameter p.
-SquaredNorms compare(const Quotients& result, const Quotients& reference, std::size_t p) {
-  SquaredNorms norms;
-  for (std::size_t i = 0; i < result.values[p].size(); ++i) {
-    const double expected = reference.values[p][i] / reference.divisor;
-    const double difference = result.values[p][i] / result.divisor - expected;
-    norms.difference += difference * difference;
-    norms.reference += expected * expected;
-  }
-  return norms;
+RelativeError compare(const Quotients& result, const Quotients& reference, std::size_t p) {
+  RelativeError error;
+  for (std::size_t i = 0; i < result.values[p].size(); ++i)
+    error.include(result.values[p][i] / result.divisor, reference.values[p][i] / reference.divisor);
+  return error;
 }
 
 double overall(const Quotients& result, const Quotients& reference) {
-  SquaredNorms total;
-  for (std::size_t p = 0; p < result.values.size(); ++p) {
-    const SquaredNorms norms = compare(result, reference, p);
-    total.difference += norms.difference;
-    total.reference += norms.reference;
-  }
+  RelativeError total;
+  for (std::size_t p = 0; p < result.values.size(); ++p) total += compare(result, reference, p);
   return total.ratio();
 }
 

@@ -3,9 +3,9 @@
 
 #include <cuda_runtime.h>
 
-#include <array>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "core/allocator.h"
 #include "core/cuda/fault.cuh"
@@ -37,17 +37,26 @@ class CudaDevice final : public DeviceMemory {
   void copy_to_host(void* destination, const void* source, std::size_t bytes) override;
   // On the copy stream, beside what is computed; what is computed from now on waits for it.
   void upload(void* destination, const void* source, std::size_t bytes) override;
+  std::unique_ptr<Readback> readback(std::size_t bytes) override;
+  std::unique_ptr<Stopwatch> stopwatch() override;
   void data_released() noexcept override;
 
  private:
   struct Staging {
-    std::byte* buffer = nullptr;  // pinned
-    cudaEvent_t copied = nullptr;
+    std::byte* buffer = nullptr;   // pinned
+    cudaEvent_t copied = nullptr;  // behind the last copy out of it
   };
-  static constexpr std::size_t staging_bytes = std::size_t{1} << 20;
+  // Of one stream: the event of a buffer is behind all of its copies.
+  struct StagingRing {
+    cudaStream_t stream = nullptr;
+    std::vector<Staging> buffers = std::vector<Staging>(2);
+    std::size_t next = 0, used = 0;  // the buffer that is being filled, and its bytes that are
+  };
+  static constexpr std::size_t staging_bytes = std::size_t{1} << 20, most_staging_buffers = 64;
 
-  Staging& next_staging();
-  void stage(void* destination, const void* source, std::size_t bytes, cudaStream_t stream);
+  static void turn(StagingRing& ring);
+  Staging& staging_for(std::size_t bytes, StagingRing& ring);
+  void stage(void* destination, const void* source, std::size_t bytes, StagingRing& ring);
   void throw_fault();
 
   int index_;
@@ -56,8 +65,7 @@ class CudaDevice final : public DeviceMemory {
   std::int32_t* claimed_ = nullptr;      // device memory
   Fault* record_ = nullptr;              // pinned memory that kernels write to
   std::mutex staging_mutex_;
-  std::array<Staging, 2> staging_;
-  std::size_t next_ = 0;
+  StagingRing computed_staging_, data_staging_;
 };
 
 // Lives until the process ends. Throws Error(no_device).

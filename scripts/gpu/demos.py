@@ -11,10 +11,12 @@ import struct
 from gpu.process import FAILED, NOT_RUN, PASSED, run
 from gpu.result import Part
 
-PRECISIONS = ["fp32", "tf32", "bf16"]
+PRECISIONS = ["fp32", "tf32", "bf16", "fp16"]
+# A replayed window counts once: the windows are then those of the other precisions.
+EXTRA = {"fp16": ["--on-overflow", "replay"]}
 # Relative difference of the first losses from the CPU's, as tests/programs/cuda_test.cpp demands it of small models. fp32:
-# rounding alone. tf32 and bf16: operands keep 11 and 8 significant bits, and the loss averages their errors.
-AS_ON_THE_CPU = {"fp32": 1e-5, "tf32": 2**-9, "bf16": 2**-6}
+# rounding alone. tf32, bf16 and fp16: operands keep 11, 8 and 11 significant bits, and the loss averages their errors.
+AS_ON_THE_CPU = {"fp32": 1e-5, "tf32": 2**-9, "bf16": 2**-6, "fp16": 2**-9}
 COMPARED_UPDATES = 3
 LEAST_ACCURACY = 0.80  # of an epoch on Fashion-MNIST; guessing has 0.1
 
@@ -79,7 +81,8 @@ class Gpt:
         done, folder = self.train("cpu", deadline, "--device", "cpu", updates=COMPARED_UPDATES)
         on_cpu = losses(folder) if done.status == PASSED else []
         for precision in PRECISIONS:
-            done, folder = self.train(precision, deadline, "--device", "cuda", "--precision", precision)
+            done, folder = self.train(precision, deadline, "--device", "cuda", "--precision", precision,
+                                      *EXTRA.get(precision, []))
             if done.status != PASSED:
                 part.add(f"gpt train {precision}", done.status, done.seconds, done.last_lines())
                 continue
@@ -130,7 +133,7 @@ def check_mlp(context, part, deadline):
     for precision in PRECISIONS:
         folder = context.out / "runs" / f"mlp-{precision}"
         done = run([installation.program("mlp"), "train", "--data", data, "--out", folder, "--device", "cuda",
-                    "--precision", precision, "--seed", 1, *options], deadline, installation.environment())
+                    "--precision", precision, "--seed", 1, *options, *EXTRA.get(precision, [])], deadline, installation.environment())
         if done.status != PASSED:
             part.add(f"mlp train {precision}", done.status, done.seconds, done.last_lines())
             continue

@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "kernels/grad_accumulate.h"
 #include "kernels/matmul.h"
 #include "nn/gradients.h"
+#include "nn/layers.h"
 #include "optim/sgd.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/training.h"
@@ -55,6 +57,169 @@ TEST(Contract09, SummingHalfPrecisionGradientsLosesNothingBeyondF32) {
       EXPECT_LE(relative_error(to_doubles(sum), expected), 1e-6) << name_of(dtype);
       EXPECT_GT(relative_error(std::vector<double>(naive.begin(), naive.end()), expected), 0.1);
     }
+  }
+}
+
+// One tensor, to which every micro-batch contributes what it is given.
+class Constant final : public nn::Module {
+ public:
+  void register_into(nn::Registry registry) override {
+    weight = registry.parameter("weight", {1000}, Initializer::zeros());
+  }
+  Tensor forward(Tape& tape, const Tensor& gradient) const override {
+    const Tensor loss = Tensor::zeros({1}, DType::f32, gradient.device());
+    tape.record("constant", loss, [gradient, parameter = weight](Tape& t) {
+      kernels::grad_accumulate({.acc = t.grad_slot(parameter), .incoming = gradient});
+    });
+    return loss;
+  }
+
+  Parameter weight;
+};
+
+// The same sum through the tape: what --accumulate-dtype bf16 costs is this, and f32 costs nothing.
+TEST(Contract09, AccumulatingInBf16IsOptInAndLosesATenthWhereF32LosesNothing) {
+  for (const Device device : devices()) {
+    const auto error_of = [&](DType accumulate) {
+      Constant model;
+      ParameterStore parameters;
+      nn::initialize(model, parameters, 1, device, DType::f32, accumulate);
+      EXPECT_EQ(model.weight.grad().dtype(), accumulate);
+      std::vector<double> expected(1000);
+      for (std::uint64_t k = 0; k < 512; ++k) {
+        const Tensor gradient = random_tensor({1000}, k, DType::f32, device, 10, 1);
+        Tape tape;
+        tape.backward(model.forward(tape, gradient));
+        const std::vector<double> values = to_doubles(gradient);
+        for (std::size_t i = 0; i < values.size(); ++i) expected[i] += values[i];
+      }
+      return relative_error(to_doubles(model.weight.grad()), expected);
+    };
+    EXPECT_LE(error_of(DType::f32), 1e-6) << device.to_string();
+    EXPECT_GT(error_of(DType::bf16), 0.1) << device.to_string();
+  }
+}
+
+// A GPT whose parts can be seen between the head and the blocks: there a tied table has the head's contribution alone.
+class TiedGpt final : public nn::Module {
+ public:
+  explicit TiedGpt(const nn::GptConfig& config) : config_(config), block_(config), norm_(config.width) {}
+
+  void register_into(nn::Registry registry) override {
+    table_ = registry.parameter("table", {config_.vocabulary, config_.width}, Initializer::normal(0.5f));
+    positions_ = registry.parameter("positions", {config_.context, config_.width}, Initializer::normal(0.5f));
+    registry.module("block", block_);
+    registry.module("norm", norm_);
+  }
+  Tensor forward(Tape& tape, const Tensor& ids) const override {
+    const Tensor hidden = norm_.forward(tape, block_.forward(tape, nn::embedding(tape, ids, table_, positions_)));
+    const Tensor seen = hidden.clone();
+    tape.record("seen", seen, [seen_node = Node(seen), hidden_node = Node(hidden), look = between](Tape& t) {
+      if (look) look();
+      t.contribute(hidden_node, t.take_grad(seen_node), nn::add_gradient);
+    });
+    return nn::linear(tape, seen, table_, {}, nn::WeightLayout::out_in);
+  }
+  const Parameter& table() const { return table_; }
+
+  std::function<void()> between;
+
+ private:
+  nn::GptConfig config_;
+  Parameter table_, positions_;
+  nn::GptBlock block_;
+  nn::LayerNorm norm_;
+};
+
+// The gradients of TiedGpt, one micro-batch at a time, in f32.
+class MicroGradients {
+ public:
+  MicroGradients(Device device, DType compute) : model_(small_gpt()) {
+    nn::initialize(model_, parameters_, 11, device, compute);
+    // The embedding is the last to contribute to the table: fresh again, the table then holds that contribution alone.
+    model_.between = [this] {
+      head_ = model_.table().grad().to_vector<float>();
+      model_.table().discard_gradient();
+    };
+  }
+  // In the order in which they reach the gradient: the contributions of each parameter's uses.
+  std::vector<std::vector<std::vector<float>>> of(const Samples& samples) {
+    parameters_.clear_gradients();
+    Tape tape;
+    const nn::Loss loss = nn::cross_entropy(tape, model_.forward(tape, samples.inputs), samples.targets);
+    tape.backward(loss.terms);
+    std::vector<std::vector<std::vector<float>>> all;
+    for (const Parameter& parameter : parameters_.parameters()) {
+      auto& uses = all.emplace_back();
+      if (parameter == model_.table()) uses.push_back(head_);
+      uses.push_back(parameter.grad().to_vector<float>());
+    }
+    return all;
+  }
+
+ private:
+  TiedGpt model_;
+  ParameterStore parameters_;
+  std::vector<float> head_;
+};
+
+// Parameter by parameter: every contribution is added in f32 and the sum rounded.
+std::vector<double> rounded_each_time(MicroGradients& micro_gradients, const Samples& samples,
+                                      const std::vector<std::int64_t>& cut) {
+  std::vector<std::vector<bf16>> sums;
+  std::int64_t first = 0;
+  for (const std::int64_t size : cut) {
+    const auto gradients = micro_gradients.of(samples.part(first, size));
+    sums.resize(gradients.size());
+    for (std::size_t p = 0; p < gradients.size(); ++p) {
+      sums[p].resize(gradients[p].front().size(), bf16(0));
+      for (const std::vector<float>& use : gradients[p])
+        for (std::size_t i = 0; i < use.size(); ++i) sums[p][i] = bf16(static_cast<float>(sums[p][i]) + use[i]);
+    }
+    first += size;
+  }
+  std::vector<double> all;
+  for (const auto& sum : sums)
+    for (const bf16 value : sum) all.push_back(static_cast<double>(static_cast<float>(value)));
+  return all;
+}
+
+TEST(Contract09, AWindowInBf16IsTheLoopThatRoundsAfterEveryAdditionBitForBit) {
+  for (const Device device : devices())
+    for (const DType compute : activation_dtypes(device)) {
+      SCOPED_TRACE(fmt::format("{} on {}", name_of(compute), device.to_string()));
+      const Samples samples = gpt_samples(small_gpt(), unequal_counts(12), 3, device);
+      const std::vector<std::int64_t> cut = {2, 1, 3, 2, 2, 2};
+      const train::AccumulatorOptions options{.schedule = {.peak = 1e-2}, .max_norm = 1.0};
+      Training<TiedGpt> training(TiedGpt(small_gpt()), device, options, optim::AdamWOptions{}, compute, DType::bf16);
+      const auto before = bits_of(training.parameters.master());
+      const train::WindowReport report = training.window(samples, cut);
+      MicroGradients micro_gradients(device, compute);
+      const std::vector<double> expected = rounded_each_time(micro_gradients, samples, cut);
+      EXPECT_EQ(training.recorder.last_sums, expected);
+      // The step saw this gradient, and ran.
+      EXPECT_EQ(report.outcome, train::Outcome::updated);
+      double squares = 0;
+      for (const double value : training.gradient()) squares += value * value;
+      EXPECT_NEAR(report.grad_norm, std::sqrt(squares), 4 * u * std::sqrt(squares));
+      EXPECT_NE(bits_of(training.parameters.master()), before);
+      // A second window begins anew.
+      training.window(samples, cut);
+      EXPECT_EQ(training.accumulator.counters().update, 2);
+    }
+}
+
+TEST(Contract09, RecomputingChangesNoBitOfABf16Gradient) {
+  for (const Device device : devices()) {
+    const Samples samples = gpt_samples(small_gpt(), unequal_counts(6), 3, device);
+    nn::GptConfig recomputing = small_gpt();
+    recomputing.recompute = true;
+    Gpt kept{nn::Gpt(small_gpt()), device, {}, optim::AdamWOptions{}, DType::f32, DType::bf16};
+    Gpt recomputed{nn::Gpt(recomputing), device, {}, optim::AdamWOptions{}, DType::f32, DType::bf16};
+    kept.window(samples, {2, 3, 1});
+    recomputed.window(samples, {2, 3, 1});
+    EXPECT_EQ(recomputed.recorder.last_sums, kept.recorder.last_sums);
+    EXPECT_EQ(recomputed.bits(), kept.bits());
   }
 }
 

@@ -200,10 +200,24 @@ TEST_F(GptBadInput, WordsThatAreNoChoice) {
   expect_training_refused({"--epilogues", "gelu"}, ErrorKind::usage, {"--epilogues", "bias, all"});
   expect_training_refused({"--device", "cpu", "--epilogues", "all"}, ErrorKind::usage,
                           {"--epilogues all", "--device cuda"});
-  expect_training_refused({"--precision", "fp61"}, ErrorKind::usage, {"--precision", "fp32, tf32, bf16"});
-  for (const char* precision : {"tf32", "bf16"})
+  expect_training_refused({"--precision", "fp61"}, ErrorKind::usage, {"--precision", "fp32, tf32, bf16, fp16"});
+  for (const char* precision : {"tf32", "bf16", "fp16"})
     expect_training_refused({"--device", "cpu", "--precision", precision}, ErrorKind::usage,
-                            {"--precision", precision, "--device cuda"});
+                            {"--precision", precision, "fp32 only", "--device cuda"});
+}
+
+TEST_F(GptBadInput, LossScaling) {
+  for (const char* scale : {"3", "0", "-2", "0.5", "1e30", "33554432", "inf", "nan", "dynamite", "2x", ""})
+    expect_training_refused({"--loss-scale", scale}, ErrorKind::usage, {"--loss-scale", "dynamic, or a power of two"});
+  expect_training_refused({"--growth-interval", "5"}, ErrorKind::usage, {"--growth-interval", "--loss-scale dynamic"});
+  for (const char* interval : {"0", "-1", "1.5", "many"})
+    expect_training_refused({"--loss-scale", "dynamic", "--growth-interval", interval}, ErrorKind::usage,
+                            {"--growth-interval", interval});
+  expect_training_refused({"--on-overflow", "replay"}, ErrorKind::usage,
+                          {"--on-overflow replay", "--loss-scale dynamic"});
+  expect_training_refused({"--loss-scale", "8", "--on-overflow", "replay"}, ErrorKind::usage, {"--loss-scale dynamic"});
+  expect_training_refused({"--on-overflow", "retry"}, ErrorKind::usage, {"--on-overflow", "skip, replay"});
+  expect_training_refused({"--accumulate-dtype", "fp16"}, ErrorKind::usage, {"--accumulate-dtype", "fp32, bf16"});
 }
 
 TEST_F(GptBadInput, DirectoriesThatCannotBeMade) {

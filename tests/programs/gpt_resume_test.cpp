@@ -246,7 +246,7 @@ TEST_F(GptResume, RefusesADamagedState) {
       {with("update", -1), {"counters contradict"}},
       {with("update", 7), {"counters contradict"}},
       {with("micro", -1), {"counters contradict"}},
-      {with("skipped_in_a_row", -1), {"counters contradict"}},
+      {with("replayed", -1), {"counters contradict"}},
       {with("format_version", 99), {"version 99"}},
       {with("seed", "zero"), {"'seed'", "wrong type"}},
       {with("loss_scale", 0), {"loss_scale"}},
@@ -316,6 +316,22 @@ TEST_F(GptResume, RefusesADamagedConfiguration) {
   huge["n_layer"] = std::int64_t{1} << 60;
   write_file(file, huge.dump());
   expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {"config.json"});
+}
+
+// The loss scale is part of what a checkpoint keeps: it doubles here after every second update.
+TEST_F(GptResume, ADynamicLossScaleGoesOnWhereItStood) {
+  const Arguments recipe = {"--micro-batch", "2",       "--accumulation",    "2",
+                            "--loss-scale",  "dynamic", "--growth-interval", "2"};
+  train("whole", joined(recipe, {"--steps", "5"}));
+  train("halved", joined(recipe, {"--steps", "3"}));
+  expect_success(gpt(training("halved", joined(recipe, {"--steps", "5", "--resume"}))));
+  EXPECT_EQ(losses("halved"), losses("whole"));
+  std::vector<double> scales;
+  for (const nlohmann::json& window : metrics("halved")) scales.push_back(window.at("loss_scale").get<double>());
+  EXPECT_THAT(scales, ::testing::ElementsAre(65536, 65536, 131072, 131072, 262144));
+  // A fixed scale begins anew.
+  expect_success(gpt(training("halved", {"--micro-batch", "2", "--accumulation", "2", "--steps", "6", "--resume"})));
+  EXPECT_EQ(metrics("halved").back().at("loss_scale").get<double>(), 1);
 }
 
 }  // namespace

@@ -11,18 +11,43 @@ struct Help {
 };
 
 TEST(Help, ListsTheOptionsOfEveryCommand) {
-  const std::vector<std::string> run = {
-      "--out",        "--resume",        "--seed",           "--evaluate-every", "--save-every",
-      "--log-every",  "--micro-batch",   "--accumulation",   "--global-batch",   "--ragged",
-      "--data-order", "--normalisation", "--partial-window", "--learning-rate",  "--min-learning-rate",
-      "--schedule",   "--warmup",        "--decay",          "--clip",           "--beta1",
-      "--beta2",      "--eps",           "--weight-decay",   "--device",         "--threads",
-      "--precision",  "--attention",     "--epilogues"};
+  const std::vector<std::string> run = {"--out",
+                                        "--resume",
+                                        "--seed",
+                                        "--evaluate-every",
+                                        "--save-every",
+                                        "--log-every",
+                                        "--micro-batch",
+                                        "--accumulation",
+                                        "--global-batch",
+                                        "--ragged",
+                                        "--data-order",
+                                        "--normalisation",
+                                        "--partial-window",
+                                        "--learning-rate",
+                                        "--min-learning-rate",
+                                        "--schedule",
+                                        "--warmup",
+                                        "--decay",
+                                        "--clip",
+                                        "--beta1",
+                                        "--beta2",
+                                        "--eps",
+                                        "--weight-decay",
+                                        "--device",
+                                        "--threads",
+                                        "--precision",
+                                        "--attention",
+                                        "--epilogues",
+                                        "--loss-scale",
+                                        "--growth-interval",
+                                        "--on-overflow",
+                                        "--accumulate-dtype"};
   const std::vector<std::string> model = {"--layers",     "--heads",   "--width",    "--context",
                                           "--vocabulary", "--dropout", "--recompute"};
   const std::vector<Help> cases = {
-      {"gpt", {"--help"}, {"train", "eval", "sample", "verify", "plot"}},
-      {"gpt", {"-h"}, {"train", "eval", "sample", "verify", "plot"}},
+      {"gpt", {"--help"}, {"train", "eval", "sample", "verify", "audit", "plot"}},
+      {"gpt", {"-h"}, {"train", "eval", "sample", "verify", "audit", "plot"}},
       {"gpt",
        {"train", "--help"},
        joined(joined(run, model), {"--text", "--steps", "--validation-fraction", "--weights"})},
@@ -35,6 +60,10 @@ TEST(Help, ListsTheOptionsOfEveryCommand) {
       {"gpt",
        {"verify", "--help"},
        joined(model, {"--splits", "--text", "--equal-targets", "--normalisation", "--seed", "--device", "--threads"})},
+      {"gpt",
+       {"audit", "--help"},
+       joined(model, {"--accumulations", "--micro-batch", "--checkpoint", "--weights", "--text", "--equal-targets",
+                      "--seed", "--loss-scale", "--json", "--device", "--precision", "--threads"})},
       {"gpt", {"plot", "--help"}, {"metrics"}},
       {"mlp", {"--help"}, {"train", "eval"}},
       {"mlp", {"train", "--help"}, joined(run, {"--data", "--epochs", "--hidden", "--dropout"})},
@@ -54,7 +83,8 @@ TEST(Help, IsGivenEvenBesideWrongOptions) {
 }
 
 TEST(Help, WithoutACommandTheProgramsNameTheCommands) {
-  expect_error(run_program("gpt", {}), ErrorKind::usage, {"train", "eval", "sample", "verify", "plot", "--help"});
+  expect_error(run_program("gpt", {}), ErrorKind::usage,
+               {"train", "eval", "sample", "verify", "audit", "plot", "--help"});
   expect_error(run_program("mlp", {}), ErrorKind::usage, {"train", "eval", "--help"});
 }
 

@@ -13,6 +13,9 @@ inline const std::vector<std::int64_t> sweep_cols = {1, 31, 32, 33, 1000, 4097};
 inline const std::vector<std::int64_t> sweep_rows = {0, 1, 7};
 inline const std::vector<DType> float_dtypes = {DType::f32, DType::f16, DType::bf16};
 
+// What gradients may accumulate in.
+inline const std::vector<DType> gradient_dtypes = {DType::f32, DType::bf16};
+
 // Every device that this build and machine have; ACCRUE_TEST_DEVICES=cpu or cuda in the environment leaves the other
 // out.
 std::vector<Device> devices();

@@ -142,9 +142,10 @@ template <class Model, class Optimizer = optim::AdamW>
 struct Training {
   template <class OptimizerOptions = optim::AdamWOptions>
   explicit Training(Model m, Device device = Device::cpu(), const train::AccumulatorOptions& options = {},
-                    const OptimizerOptions& optimizer_options = {}, DType compute = DType::f32)
+                    const OptimizerOptions& optimizer_options = {}, DType compute = DType::f32,
+                    DType accumulate = DType::f32)
       : model(std::move(m)),
-        optimizer(initialized(device, compute), optimizer_options),
+        optimizer(initialized(device, compute, accumulate), optimizer_options),
         recorder(parameters, optimizer),
         accumulator(parameters, recorder, options) {}
 
@@ -189,8 +190,8 @@ struct Training {
   train::Accumulator accumulator;
 
  private:
-  ParameterStore& initialized(Device device, DType compute) {
-    nn::initialize(model, parameters, 11, device, compute);
+  ParameterStore& initialized(Device device, DType compute, DType accumulate) {
+    nn::initialize(model, parameters, 11, device, compute, accumulate);
     return parameters;
   }
 };

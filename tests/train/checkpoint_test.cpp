@@ -226,8 +226,8 @@ TEST_F(Checkpoint, ADamagedStateIsBadDataAndChangesNothing) {
 
 TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
   for (const std::string key :
-       {"program", "seed", "global_batch", "optimizer", "micro", "window", "update", "skipped", "empty",
-        "skipped_in_a_row", "loss_scale", "format_version", "data_bytes", "data_hash", "steps", "rules"}) {
+       {"program", "seed", "global_batch", "optimizer", "micro", "window", "update", "skipped", "empty", "replayed",
+        "loss_scaling", "loss_scale", "clean_windows", "format_version", "data_bytes", "data_hash", "steps", "rules"}) {
     change_state([&](nlohmann::json& json) { json.erase(key); });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'" + key + "'"));
     save(trained);
@@ -239,16 +239,21 @@ TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
 
 TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
   for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{
-           {"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"skipped_in_a_row", 3}}) {
+           {"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"clean_windows", 9}, {"replayed", -1}}) {
     change_state([&, k = key, v = value](nlohmann::json& json) { json[k] = v; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict")) << key;
     save(trained);
   }
 }
 
-TEST_F(Checkpoint, ALossScaleThatIsNotPositiveIsBadData) {
-  change_state([](nlohmann::json& json) { json["loss_scale"] = 0; });
-  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("loss_scale is 0"));
+TEST_F(Checkpoint, ALossScaleThatIsNoPowerOfTwoIsBadData) {
+  for (const double scale : {0.0, -1.0, 3.0, 1e300}) {
+    change_state([&](nlohmann::json& json) { json["loss_scale"] = scale; });
+    EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("loss_scale is"));
+  }
+  save(trained);
+  change_state([](nlohmann::json& json) { json["loss_scaling"] = "sometimes"; });
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("loss_scaling is 'sometimes'"));
 }
 
 TEST_F(Checkpoint, NumbersOutsideTheirTypeAreBadData) {
@@ -276,7 +281,7 @@ TEST_F(Checkpoint, CountersWhoseSumOverflowsAreBadData) {
 
 TEST_F(Checkpoint, AnotherFormatVersionIsBadData) {
   change_state([](nlohmann::json& json) { json["format_version"] = 1; });
-  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("format version 1, but this Accrue reads version 2"));
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("format version 1, but this Accrue reads version 3"));
 }
 
 TEST_F(Checkpoint, AnotherOptimizerIsAUsageError) {

@@ -72,6 +72,40 @@ TEST(LinePlot, PointsThatAreNotFiniteAreLeftOut) {
   EXPECT_EQ(line_plot({with}, options), line_plot({diagonal}, options));
 }
 
+TEST(LinePlot, ALogarithmicAxisMakesAPowerADiagonalAndIsLabelledWithItsValues) {
+  Series powers{.name = "up", .points = {}};
+  for (int i = 0; i < 10; ++i) powers.points.emplace_back(std::exp2(i), std::pow(10, i - 8));
+  const auto lines = lines_of(line_plot({powers}, {.width = 10,
+                                                   .height = 10,
+                                                   .unicode = false,
+                                                   .x_label = "x",
+                                                   .y_label = "y",
+                                                   .x_axis = Axis::logarithmic,
+                                                   .y_axis = Axis::logarithmic}));
+  ASSERT_EQ(lines.size(), 13u);
+  for (std::size_t row = 0; row < 10; ++row) EXPECT_EQ(lines[1 + row].substr(11), std::string(9 - row, ' ') + ".");
+  EXPECT_EQ(lines[1].substr(0, 11), "       10 |");
+  EXPECT_EQ(lines[6].substr(0, 11), "   0.0001 |");
+  EXPECT_EQ(lines[10].substr(0, 11), "    1e-08 |");
+  EXPECT_THAT(lines[12], ::testing::MatchesRegex(" +1 +512 x"));
+}
+
+TEST(LinePlot, ALogarithmicAxisLeavesOutWhatIsNotPositive) {
+  PlotOptions options{.width = 10, .height = 10, .unicode = false, .y_axis = Axis::logarithmic};
+  Series with{.name = "up", .points = {{1, 1}, {2, 0}, {3, 10}, {4, -1}, {9, 100}}};
+  Series without{.name = "up", .points = {{1, 1}, {3, 10}, {9, 100}}};
+  EXPECT_EQ(line_plot({with}, options), line_plot({without}, options));
+  EXPECT_EQ(line_plot({{.name = "zero", .points = {{1, 0}}}}, options), "(nothing to plot: no finite points)\n");
+}
+
+TEST(LinePlot, TheFirstSeriesMayBeMarks) {
+  const auto lines = lines_of(line_plot({{.name = "one", .points = {{9, 9}}}, {.name = "two", .points = {{0, 0}}}},
+                                        {.width = 10, .height = 10, .unicode = false, .first = FirstSeries::marks}));
+  EXPECT_THAT(lines[0], HasSubstr("   o one   + two"));
+  EXPECT_EQ(lines[1].substr(11), "         o");
+  EXPECT_EQ(lines[10].substr(11), "+");
+}
+
 TEST(LinePlot, NothingFiniteIsSaidInWords) {
   EXPECT_EQ(line_plot({}, {}), "(nothing to plot: no finite points)\n");
   EXPECT_EQ(line_plot({{.name = "a", .points = {{std::nan(""), std::nan("")}}}}, {}),

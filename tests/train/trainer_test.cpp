@@ -113,9 +113,9 @@ TEST(Trainer, ReportsSpeedInPositionsAndThePeakOfItsMemory) {
   TrainerRun run(data, options(2, 2, 1), small_gpt(), Device::cpu());
   run.run();
   const WindowRecord& record = run.records.front();
-  EXPECT_GT(record.seconds, 0);
+  EXPECT_GT(record.report.seconds, 0);
   // Four samples of eight positions; the quotient is rounded once.
-  EXPECT_NEAR(record.positions_per_second * record.seconds, 32, 32 * 4 * 0x1p-53);
+  EXPECT_NEAR(record.positions_per_second * record.report.seconds, 32, 32 * 4 * 0x1p-53);
   EXPECT_EQ(record.micro_batch, 2);
   EXPECT_GE(record.peak_bytes, 4 * run.training.parameters.master().bytes());  // weights, gradients, m, v
 }

@@ -89,8 +89,17 @@ void Checker::access(const void* pointer, std::size_t bytes, Kind kind, const vo
   if (!active_ || Fiber::current().contains(pointer)) return;
   const Pause pause;
   const Touch touched = {reinterpret_cast<std::uintptr_t>(pointer), bytes, kind, return_address};
-  if (Region* region = memory.find(touched.address, bytes)) return touch(*region, touched);
+  if (Region* region = memory.find(touched.address, bytes)) {
+    count(*region, touched);
+    return touch(*region, touched);
+  }
   if (!is_outside_of_device_memory(touched.address)) report_out_of_bounds(touched);
+}
+
+void Checker::count(const Region& region, const Touch& touched) {
+  if (region.lifetime() != Region::Lifetime::allocation) return;  // shared memory
+  if (touched.kind != Kind::write) traffic.bytes_read += touched.bytes;
+  if (touched.kind != Kind::read) traffic.bytes_written += touched.bytes;
 }
 
 // What is neither global nor shared, and yet a kernel's to use.

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/emulator/checker/shadow.h"
+#include "kernels/emulator/traffic.h"
 
 namespace accrue::emulator::checker {
 
@@ -24,6 +25,7 @@ class Checker {
 
   Memory memory;
   AccessOrder order;
+  Traffic traffic;
 
  private:
   struct Touch {  // of one access, for messages
@@ -33,6 +35,7 @@ class Checker {
     const void* return_address;
   };
 
+  void count(const Region& region, const Touch& touch);
   bool is_outside_of_device_memory(std::uintptr_t address) const;
   void touch(Region& region, const Touch& touch);
   void touch_cell(Region& region, Cell& cell, std::uint8_t mask, const Touch& touch);

@@ -30,6 +30,7 @@ class Region {
   Region(std::string name, const void* begin, std::size_t bytes, Lifetime lifetime);
 
   const std::string& name() const { return name_; }
+  Lifetime lifetime() const { return lifetime_; }
   std::uintptr_t begin() const { return begin_; }
   std::uintptr_t end() const { return end_; }
   bool contains(std::uintptr_t address, std::size_t bytes) const {
