@@ -106,11 +106,13 @@ void Trainer::handle(const std::optional<WindowReport>& report) {
 }
 
 TrainingEnd Trainer::train() {
+  bool stop = false;
   while (update_ < options_.steps) {
     handle(run_window(accumulator_.next_window()));
-    const bool stop = stop_requested && stop_requested();
+    stop = stop || (stop_requested && stop_requested());
     if (stop || must_know()) handle(accumulator_.flush());
-    if (stop && update_ < options_.steps) return TrainingEnd::stopped;
+    // A window that is being replayed ends first: the log has one line for all of its attempts.
+    if (stop && replayed_.empty() && update_ < options_.steps) return TrainingEnd::stopped;
   }
   return TrainingEnd::finished;
 }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nn/mlp.h"
@@ -214,6 +215,20 @@ TEST(TrainerOverflow, TheErrorAtTheFloorNamesMicroBatchWindowAndParameterAfterSa
                                  HasSubstr(run.parameter().name() + ", in micro-batch 1 of 1 of window 5")));
       EXPECT_EQ(run.records.size(), 6u);
       EXPECT_THAT(run.saved_at, ElementsAre(6));
+    }
+}
+
+TEST(TrainerOverflow, AStopWaitsForTheWindowThatIsBeingReplayed) {
+  for (const Device device : devices())
+    for (const Reports reports : {Reports::at_once, Reports::one_window_late}) {
+      OverflowingRun run(device, scaled(reports, OnOverflow::replay), windows_of_four(3), above_two_to_the_thirteen);
+      bool asked = false;
+      run.trainer.stop_requested = [&] { return !std::exchange(asked, true); };  // in the first attempt
+      EXPECT_EQ(run.trainer.run(), TrainingEnd::stopped);
+      ASSERT_EQ(run.records.size(), 1u);
+      EXPECT_EQ(run.records[0].replayed.size(), 3u);
+      EXPECT_EQ(run.records[0].report.outcome, Outcome::updated);
+      EXPECT_THAT(run.saved_at, ElementsAre(1));
     }
 }
 
