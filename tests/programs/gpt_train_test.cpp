@@ -21,8 +21,8 @@ TEST_F(GptTrain, LogsOneObjectPerUpdateWithItsNumbers) {
   const auto objects = metrics("run");
   ASSERT_EQ(objects.size(), 5u);
   const std::set<std::string> keys = {
-      "update",      "window",       "loss",    "grad_norm", "learning_rate", "tokens_per_second",
-      "micro_batch", "accumulation", "targets", "peak_bytes"};
+      "update",      "window",       "loss",    "grad_norm",  "learning_rate", "tokens_per_second",
+      "micro_batch", "accumulation", "targets", "peak_bytes", "loss_scale"};
   for (std::size_t i = 0; i < objects.size(); ++i) {
     SCOPED_TRACE(objects[i].dump());
     EXPECT_EQ(keys_of(objects[i]), keys);
@@ -32,6 +32,7 @@ TEST_F(GptTrain, LogsOneObjectPerUpdateWithItsNumbers) {
     EXPECT_EQ(objects[i]["accumulation"], 3);
     EXPECT_EQ(objects[i]["targets"], 2 * 3 * context);
     EXPECT_EQ(objects[i]["learning_rate"].get<float>(), 0.01f);
+    EXPECT_EQ(objects[i]["loss_scale"], 1);
     EXPECT_GT(objects[i]["grad_norm"].get<double>(), 0);
     EXPECT_GT(objects[i]["tokens_per_second"].get<double>(), 0);
     EXPECT_GT(objects[i]["peak_bytes"].get<std::int64_t>(), 0);
