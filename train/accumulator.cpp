@@ -259,7 +259,7 @@ void Accumulator::give_up(const WindowReport& report, std::int64_t windows) cons
        options_.scaling.dynamic ? fmt::format(", with the loss scale at its floor, {}", report.loss_scale)
                                 : std::string(),
        report.overflow->parameter, where, report.update,
-       !options_.scaling.dynamic && report.loss_scale > 1 ? "Lower --loss-scale, l" : "L");
+       !options_.scaling.dynamic && report.loss_scale > 1 ? "Lower --loss-scale or make it dynamic, l" : "L");
 }
 
 bool Accumulator::reports_to_come() const { return closed_[0].under_way || closed_[1].under_way; }
