@@ -12,6 +12,7 @@
 #include "train/json_lines.h"
 #include "train/progress.h"
 #include "train/run_directory.h"
+#include "train/run_lock.h"
 #include "train/trainer.h"
 
 namespace accrue::train {
