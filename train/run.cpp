@@ -142,6 +142,7 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
     truncate_after(metrics_path(), accumulator.next_window() - (saved.trainer.unlogged ? 1 : 0));
     metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
   }
+  if (!start_.lock().note().empty()) fmt::print("{}\n", start_.lock().note());
   for (const std::string& note : point.notes) fmt::print("{}\n", note);
   fmt::print("Resuming {} at {}\n", start_.continues() ? options_.out : point.checkpoint.string(),
              describe_progress(accumulator));

@@ -1,14 +1,9 @@
 #include "train/run_directory.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <compare>
 #include <functional>
@@ -20,6 +15,7 @@
 #include "core/check.h"
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
+#include "train/run_lock.h"
 #include "train/sealed_folder.h"
 
 namespace accrue::train {
@@ -129,23 +125,6 @@ void make_run_directory(const fs::path& run) {
   fs::create_directories(run / "checkpoints", error);
   if (error) fail(ErrorKind::cannot_create, "--out {}: cannot be created: {}", run.string(), error.message());
 }
-
-RunLock::RunLock(const fs::path& run) {
-  const fs::path file = run / "lock";
-  fd_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (fd_ < 0)
-    fail(ErrorKind::cannot_create, "{}: cannot be opened: {}", file.string(), std::generic_category().message(errno));
-  int status = 0;
-  do status = ::flock(fd_, LOCK_EX | LOCK_NB);
-  while (status != 0 && errno == EINTR);
-  // A file system without locks gives another error and cannot keep anybody out.
-  if (status == 0 || errno != EWOULDBLOCK) return;
-  ::close(fd_);
-  fail(ErrorKind::cannot_create,
-       "--out {}: another process is training there; wait for it, or choose another directory", run.string());
-}
-
-RunLock::~RunLock() { ::close(fd_); }
 
 bool holds_a_run(const fs::path& run) {
   std::error_code error;

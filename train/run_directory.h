@@ -18,19 +18,6 @@ void require_free_links(const std::filesystem::path& run);
 // Makes the directory of a run. Throws Error(cannot_create) with the system's reason.
 void make_run_directory(const std::filesystem::path& run);
 
-// Keeps a second process out of the directory for as long as it lives: two would mix their metrics and checkpoints.
-class RunLock {
- public:
-  // Throws Error(cannot_create) naming the directory if another process has it.
-  explicit RunLock(const std::filesystem::path& run);
-  ~RunLock();
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
-
- private:
-  int fd_ = -1;
-};
-
 // Whether a run has left anything in the directory: a log, a checkpoint or the beginning of one.
 bool holds_a_run(const std::filesystem::path& run);
 // The checkpoints of a run, the newest first, by their names alone.

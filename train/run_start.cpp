@@ -46,7 +46,7 @@ RunStart::RunStart(const fs::path& out, const std::optional<std::string>& resume
 }
 
 RunLock& RunStart::lock() {
-  if (!lock_) lock_.emplace(out_);
+  if (!lock_) lock_ = std::make_unique<RunLock>(out_);
   return *lock_;
 }
 

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "train/run_directory.h"
+#include "train/run_lock.h"
 
 namespace accrue::train {
 
@@ -32,7 +34,7 @@ class RunStart {
   void resume_path(const std::filesystem::path& path);
 
   std::filesystem::path out_;
-  std::optional<RunLock> lock_;
+  std::unique_ptr<RunLock> lock_;
   std::optional<ResumePoint> point_;
   bool continues_ = false, may_start_over_ = false;
 };

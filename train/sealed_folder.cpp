@@ -15,6 +15,7 @@
 #include "core/check.h"
 #include "train/atomic_file.h"
 #include "train/checksum.h"
+#include "train/file_descriptor.h"
 
 namespace accrue::train {
 namespace fs = std::filesystem;
@@ -25,30 +26,14 @@ constexpr std::size_t largest_checksums = 64 * 1024;  // of a folder with hundre
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
-// A descriptor of a file that is read; -1 where it could not be opened, with errno as open() has left it.
-class ReadDescriptor {
- public:
-  explicit ReadDescriptor(const fs::path& path) {
-    // Without O_NONBLOCK, a pipe in place of the file would be waited for.
-    do fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    while (fd_ < 0 && errno == EINTR);
-  }
-  ~ReadDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  ReadDescriptor(const ReadDescriptor&) = delete;
-  ReadDescriptor& operator=(const ReadDescriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_ = -1;
-};
+// Without O_NONBLOCK, a pipe in place of the file would be waited for. Where this fails, errno is as open() has left it.
+FileDescriptor open_to_read(const fs::path& path) {
+  return FileDescriptor(
+      uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
+}
 
 ssize_t read_some(int fd, std::span<std::byte> buffer) {
-  ssize_t got = 0;
-  do got = ::read(fd, buffer.data(), buffer.size());
-  while (got < 0 && errno == EINTR);
-  return got;
+  return uninterrupted([&] { return ::read(fd, buffer.data(), buffer.size()); });
 }
 
 // Of a file's content: its checksum, or why there is none.
@@ -76,8 +61,8 @@ ReadChecksum checksum_of_descriptor(int fd, const fs::path& path) {
 bool is_missing(int error) { return error == ENOENT || error == ENOTDIR || error == ELOOP; }
 
 ReadChecksum checksum_of_file(const fs::path& path) {
-  const ReadDescriptor file(path);
-  if (file.get() >= 0) return checksum_of_descriptor(file.get(), path);
+  const FileDescriptor file = open_to_read(path);
+  if (file) return checksum_of_descriptor(file.get(), path);
   if (is_missing(errno)) return {.checksum = {}, .trouble = fmt::format("{} is missing", path.string())};
   if (errno == EIO) return {.checksum = {}, .trouble = fmt::format("{} cannot be read: {}", path.string(), reason(EIO))};
   fail(ErrorKind::no_input, "{}: cannot be read: {}; check its permissions", path.string(), reason(errno));
@@ -179,8 +164,8 @@ void SealedFolderWriter::publish(const std::string& name) {
 
 std::string damage_of_folder(const fs::path& folder, std::span<const char* const> required) {
   const fs::path path = folder / checksums_name;
-  const ReadDescriptor file(path);
-  if (file.get() < 0) {
+  const FileDescriptor file = open_to_read(path);
+  if (!file) {
     if (is_missing(errno)) return fmt::format("{} is missing", path.string());
     fail(ErrorKind::no_input, "{}: cannot be read: {}; check its permissions", path.string(), reason(errno));
   }
