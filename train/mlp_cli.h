@@ -11,6 +11,7 @@
 
 #include "nn/mlp.h"
 #include "train/cli.h"
+#include "train/run_directory.h"
 #include "train/dataset.h"
 
 namespace accrue::train {
