@@ -144,8 +144,9 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   }
   if (!start_.lock().note().empty()) fmt::print("{}\n", start_.lock().note());
   for (const std::string& note : point.notes) fmt::print("{}\n", note);
-  fmt::print("Resuming {} at {}\n", start_.continues() ? options_.out : point.checkpoint.string(),
-             describe_progress(accumulator));
+  const bool all_done = accumulator.counters().update >= options_.steps && !saved.trainer.unlogged;
+  fmt::print("Resuming {} at {}{}\n", start_.continues() ? options_.out : point.checkpoint.string(),
+             describe_progress(accumulator), all_done ? ", which is all of them; more --steps go on from there" : "");
   for (const std::string& line : changed_rules(saved.settings, settings_)) fmt::print("{}\n", line);
   if (saved.window_starts_again)
     fmt::print("the window that was begun starts again, as the rules of its sums have changed\n");

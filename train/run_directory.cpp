@@ -170,10 +170,10 @@ ResumePoint find_resume_point(const fs::path& run) {
     const std::string damage = damage_of(checkpoint);
     if (damage.empty()) {
       point.checkpoint = checkpoint;
-      if (!point.notes.empty()) point.notes.push_back(fmt::format("so this resumes from {}", checkpoint.string()));
+      if (!point.notes.empty()) point.notes.push_back(fmt::format("so this resumes from the newest whole one, {}", checkpoint.string()));
       return point;
     }
-    point.notes.push_back(fmt::format("a newer checkpoint is damaged ({})", damage));
+    point.notes.push_back(fmt::format("{} cannot be used: {}", checkpoint.filename().string(), damage));
     point.set_aside.push_back(checkpoint);
   }
   fail(ErrorKind::bad_data, "--resume: no checkpoint of {} is whole: {}", run.string(), fmt::join(point.notes, "; "));

@@ -7,10 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <optional>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "core/check.h"
 #include "train/atomic_file.h"
@@ -47,13 +47,15 @@ ReadChecksum checksum_of_descriptor(int fd, const fs::path& path) {
     return {.checksum = {}, .trouble = fmt::format("{} cannot be read: {}", path.string(), reason(errno))};
   if (!S_ISREG(info.st_mode)) return {.checksum = {}, .trouble = fmt::format("{} is no file", path.string())};
   Checksum checksum;
-  std::vector<std::byte> buffer(std::size_t{1} << 20);
+  constexpr std::size_t piece = std::size_t{1} << 18;
+  const auto memory = std::make_unique_for_overwrite<std::byte[]>(piece);
+  const std::span buffer(memory.get(), piece);
   for (;;) {
     const ssize_t got = read_some(fd, buffer);
     if (got < 0)
       return {.checksum = {}, .trouble = fmt::format("{} cannot be read: {}", path.string(), reason(errno))};
     if (got == 0) return {.checksum = checksum.text(), .trouble = {}};
-    checksum.add(std::span(buffer).first(static_cast<std::size_t>(got)));
+    checksum.add(buffer.first(static_cast<std::size_t>(got)));
   }
 }
 

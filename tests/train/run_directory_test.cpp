@@ -103,8 +103,8 @@ TEST_F(RunDirectory, FallsBackToTheNewestCheckpointThatIsWhole) {
     EXPECT_EQ(point.checkpoint, checkpoint(update));
     EXPECT_EQ(std::ssize(point.set_aside), damaged);
     ASSERT_FALSE(point.notes.empty());
-    EXPECT_THAT(point.notes.front(), AllOf(HasSubstr("is damaged"), HasSubstr(checkpoint(3).string())));
-    EXPECT_THAT(point.notes.back(), HasSubstr("resumes from " + checkpoint(update).string()));
+    EXPECT_THAT(point.notes.front(), AllOf(HasSubstr("update-00000003 cannot be used"), HasSubstr("state.json")));
+    EXPECT_THAT(point.notes.back(), AllOf(HasSubstr("resumes from"), HasSubstr(checkpoint(update).string())));
   };
   write_file(checkpoint(3) / "state.json", "{");
   expect_fallback(2, 1);
