@@ -44,6 +44,7 @@ class Run {
 
  private:
   void log(const WindowRecord& record);
+  void watch_log();
   void save(const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator);
   std::filesystem::path metrics_path() const;
 
@@ -54,6 +55,7 @@ class Run {
   std::string unit_;  // "tokens" or "samples"
   std::optional<RunLock> lock_;
   std::unique_ptr<JsonLines> metrics_;
+  bool log_is_late_ = false;
   Progress progress_;
   double window_seconds_ = 0;  // for the estimate of what remains
   std::int64_t windows_logged_ = 0;
