@@ -1,12 +1,22 @@
 #include "train/json_lines.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
-#include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "core/check.h"
 #include "train/atomic_file.h"
@@ -15,16 +25,94 @@
 namespace accrue::train {
 namespace fs = std::filesystem;
 
-JsonLines::JsonLines(fs::path path, Mode mode)
-    : path_(std::move(path)),
-      file_(path_, std::ios::binary | (mode == Mode::append ? std::ios::app : std::ios::trunc)) {
-  if (!file_)
-    fail(ErrorKind::cannot_create, "{}: cannot be opened for writing: {}", path_.string(), std::strerror(errno));
+namespace {
+
+std::string log_error(int error) { return std::generic_category().message(error); }
+
+[[noreturn]] void fail_to_open(const fs::path& path, int error) {
+  fail(ErrorKind::cannot_create, "{}: cannot be opened for writing: {}", path.string(), log_error(error));
+}
+
+FileDescriptor open_log(const fs::path& path, JsonLines::Mode mode) {
+  // Without waiting for the other end of a pipe, which has no offsets and is refused.
+  const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | (mode == JsonLines::Mode::start_over ? O_TRUNC : 0);
+  FileDescriptor file(uninterrupted([&] { return ::open(path.c_str(), flags, 0666); }));
+  if (!file || ::lseek(file.get(), 0, SEEK_CUR) < 0) fail_to_open(path, errno);
+  return file;
+}
+
+std::int64_t size_of(int fd) {
+  struct stat info = {};
+  return ::fstat(fd, &info) == 0 ? info.st_size : -1;
+}
+
+// Where the last whole line among the first `size` bytes ends, or -1 with errno.
+std::int64_t end_of_lines(int fd, std::int64_t size) {
+  std::array<char, 4096> piece;
+  for (std::int64_t end = size; end > 0;) {
+    const std::int64_t begin = std::max<std::int64_t>(end - std::ssize(piece), 0);
+    const auto length = static_cast<std::size_t>(end - begin);
+    const ssize_t got = uninterrupted([&] { return ::pread(fd, piece.data(), length, begin); });
+    if (got < 0) return -1;
+    const std::size_t newline = std::string_view(piece.data(), static_cast<std::size_t>(got)).rfind('\n');
+    if (newline != std::string_view::npos) return begin + static_cast<std::int64_t>(newline) + 1;
+    end = begin;
+  }
+  return 0;
+}
+
+// Writes as much as the disk takes; errno says why that is not all.
+std::size_t write_at(int fd, std::string_view text, std::int64_t offset) {
+  std::size_t written = 0;
+  while (written < text.size()) {
+    const std::string_view rest = text.substr(written);
+    const ssize_t count = uninterrupted(
+        [&] { return ::pwrite(fd, rest.data(), rest.size(), offset + static_cast<std::int64_t>(written)); });
+    if (count == 0) errno = ENOSPC;  // the standard allows it, and nothing is gained by asking again
+    if (count <= 0) break;
+    written += static_cast<std::size_t>(count);
+  }
+  return written;
+}
+
+}  // namespace
+
+JsonLines::JsonLines(fs::path path, Mode mode) : path_(std::move(path)), file_(open_log(path_, mode)) {
+  const std::int64_t size = size_of(file_.get());
+  end_ = size < 0 ? -1 : end_of_lines(file_.get(), size);
+  if (end_ < 0 || (end_ < size && ::ftruncate(file_.get(), end_) != 0)) fail_to_open(path_, errno);
 }
 
 void JsonLines::write(const nlohmann::json& object) {
-  file_ << object.dump() + "\n" << std::flush;
-  if (!file_) fail(ErrorKind::io, "{}: writing failed: {}; is the disk full?", path_.string(), std::strerror(errno));
+  waiting_ += object.dump() + "\n";
+  write_waiting();
+}
+
+void JsonLines::write_waiting() {
+  // Somebody else may have shortened the file, as log rotation does: beyond its end a hole of zeros would come before
+  // the line.
+  const std::int64_t size = size_of(file_.get());
+  if (size >= 0 && size < end_) end_ = std::max<std::int64_t>(end_of_lines(file_.get(), size), 0);
+  const std::size_t written = write_at(file_.get(), waiting_, end_);
+  const int error = errno;
+  const bool all = written == waiting_.size();
+  const std::size_t lines = all ? written : std::string_view(waiting_).substr(0, written).rfind('\n') + 1;
+  end_ += static_cast<std::int64_t>(lines);
+  waiting_.erase(0, lines);
+  trouble_ = all ? "" : fmt::format("{} cannot be written: {}", path_.string(), log_error(error));
+  // What is there of a half line. Where even that fails, the next attempt writes the same line over it.
+  if (written > lines && ::ftruncate(file_.get(), end_) != 0) return;
+}
+
+void JsonLines::make_durable() {
+  write_waiting();
+  if (!trouble_.empty())
+    fail(ErrorKind::io, "{}; {} lines are only in memory: free space on its disk", trouble_,
+         std::count(waiting_.begin(), waiting_.end(), '\n'));
+  const int status = uninterrupted([&] { return ::fsync(file_.get()); });
+  // Devices that keep nothing say EINVAL.
+  if (status != 0 && errno != EINVAL)
+    fail(ErrorKind::io, "{}: cannot be made durable: {}; check its disk", path_.string(), log_error(errno));
 }
 
 void truncate_after(const fs::path& path, std::int64_t windows) {

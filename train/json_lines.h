@@ -3,24 +3,39 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "train/file_descriptor.h"
 
 namespace accrue::train {
 
-// Appends objects to a file, each flushed as a whole line. A number that is not finite is written as the string "NaN",
-// "Infinity" or "-Infinity": valid JSON that still shows what happened.
+// Appends objects to a file, each as a whole line that is there at once. A number that is not finite is written as the
+// string "NaN", "Infinity" or "-Infinity": valid JSON that still shows what happened.
+//
+// A disk that is full, or fails, costs no line and stops nobody: lines that cannot be written wait in memory, in their
+// order, and are tried again with the next one. The file ends with a whole line at all times but those in which one is
+// being written.
 class JsonLines {
  public:
+  // append: behind the last whole line; what a killed process has left behind that is cut off.
   enum class Mode { start_over, append };
   // Throws Error(cannot_create) with the system's reason.
   JsonLines(std::filesystem::path path, Mode mode);
-  // Throws Error(io) if the line cannot be written whole.
   void write(const nlohmann::json& object);
+  // Why lines wait: "DIR/metrics.jsonl cannot be written: No space left on device". Empty if none do.
+  const std::string& trouble() const { return trouble_; }
+  // Writes what waits; then every line is on the disk. Throws Error(io) if one is not; those that wait go on to.
+  void make_durable();
 
  private:
+  void write_waiting();
+
   std::filesystem::path path_;
-  std::ofstream file_;
+  FileDescriptor file_;
+  std::int64_t end_ = 0;  // of the last whole line in the file
+  std::string waiting_;   // whole lines that are not in the file
+  std::string trouble_;
 };
 
 // Shortens a log to the objects of the first `windows` windows, those whose "window" is less, so that a run resumed

@@ -4,11 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <exception>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "train/atomic_file.h"
 #include "train/stop_signals.h"
 
 namespace accrue::train {
@@ -193,15 +191,28 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   trainer.must_stop_at_once = [&] { return signals.seconds_since_request() > patience_after_signal; };
   const TrainingEnd end = trainer.run();
   progress_.finish();
+  metrics_->make_durable();  // now or never
   if (end == TrainingEnd::stopped)
     fail(ErrorKind::stopped, "stopped at {}, which is saved; the same command with --resume goes on",
          describe_progress(accumulator));
   fmt::print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(), metrics_path().string());
 }
 
+// Says once that the log cannot be written, and once that it is again.
+void Run::watch_log() {
+  const bool is_late = !metrics_->trouble().empty();
+  if (is_late == std::exchange(log_is_late_, is_late)) return;
+  progress_.finish();
+  if (is_late)
+    warn(fmt::format("{}; training goes on, and its lines wait in memory", metrics_->trouble()));
+  else
+    fmt::print(stderr, "{} can be written again; it has every line\n", metrics_path().string());
+}
+
 void Run::log(const WindowRecord& record) {
   const WindowReport& report = record.report;
   metrics_->write(metrics_object(record, unit_));
+  watch_log();
   // Smoothed, so that one slow window does not make the estimate jump. The first one, which pays for fresh pages and
   // oneDNN's code generation, is forgotten.
   const double keep = windows_logged_ < 2 ? 0 : 0.95;
@@ -219,17 +230,16 @@ void Run::log(const WindowRecord& record) {
 }
 
 void Run::save(const CheckpointContent& content) {
-  // The log first: a checkpoint must not know of windows that a power cut takes from the log. A log that somebody has
-  // moved away, or that the disk refuses, must not cost the weights.
-  std::exception_ptr trouble;
+  // The log first: a checkpoint should not know of windows that a power cut takes from the log. A log that the disk
+  // refuses must not cost the weights: its lines wait for the next time.
   try {
-    if (fs::exists(metrics_path())) make_durable(metrics_path());
-  } catch (const Error&) {
-    trouble = std::current_exception();
+    metrics_->make_durable();
+  } catch (const Error& error) {
+    if (metrics_->trouble().empty()) warn(error.what());
   }
+  watch_log();
   const std::string left_behind = save_checkpoint(options_.out, content, options_.keep);
   if (!left_behind.empty()) warn(left_behind);
-  if (trouble) std::rethrow_exception(trouble);
 }
 
 }  // namespace accrue::train

@@ -46,6 +46,7 @@ class Run {
   void begin();
   std::string describe_progress(const Accumulator& accumulator) const;
   void log(const WindowRecord& record);
+  void watch_log();
   void save(const CheckpointContent& content);
   std::filesystem::path metrics_path() const;
 
@@ -56,6 +57,7 @@ class Run {
   std::string unit_;  // "tokens" or "samples"
   RunStart start_;
   std::unique_ptr<JsonLines> metrics_;
+  bool log_is_late_ = false;
   Progress progress_;
   double window_seconds_ = 0;  // for the estimate of what remains
   std::int64_t windows_logged_ = 0;

@@ -61,7 +61,8 @@ StopSignals::StopSignals() {
   replaced_ = {{{SIGINT, install(SIGINT, request_stop, SA_RESETHAND)},
                 {SIGTERM, install(SIGTERM, request_stop, 0)},
                 {SIGHUP, install(SIGHUP, SIG_IGN, 0)},
-                {SIGPIPE, install(SIGPIPE, SIG_IGN, 0)}}};
+                {SIGPIPE, install(SIGPIPE, SIG_IGN, 0)},
+                {SIGXFSZ, install(SIGXFSZ, SIG_IGN, 0)}}};
 }
 
 StopSignals::~StopSignals() {

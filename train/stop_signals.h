@@ -10,8 +10,9 @@ namespace accrue::train {
 // While it lives, SIGINT and SIGTERM only set a flag. A second SIGINT has its default action again and ends the process
 // at once: whoever presses Ctrl-C twice does not want to wait. A second SIGTERM changes nothing: supervisors repeat it.
 // SIGHUP and SIGPIPE are ignored: a terminal, an ssh session or a reader of the output that goes away must not end days
-// of training. A signal that was ignored before (a job in a shell's background, nohup) stays ignored. Whichever thread
-// the system gives a signal to, it counts for the process. One at a time.
+// of training; SIGXFSZ is, so that a limit of the files' size is an error like a full disk. A signal that was ignored
+// before (a job in a shell's background, nohup) stays ignored. Whichever thread the system gives a signal to, it counts
+// for the process. One at a time.
 class StopSignals {
  public:
   StopSignals();
@@ -30,7 +31,7 @@ class StopSignals {
     int signal;
     struct sigaction before;
   };
-  std::array<Replaced, 4> replaced_;
+  std::array<Replaced, 5> replaced_;
 };
 
 }  // namespace accrue::train

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "nn/mlp.h"
@@ -18,6 +19,7 @@ namespace {
 std::vector<std::string> synced;  // what fsync was called for, in order
 std::vector<bool> pointed;        // whether `watched` was a link at that time
 std::filesystem::path watched;
+int sync_error = 0;  // what fsync fails with
 }  // namespace
 
 // In place of the C library's, so that the calls can be seen.
@@ -25,6 +27,10 @@ extern "C" int fsync(int fd) {
   std::error_code error;
   synced.push_back(std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), error).string());
   pointed.push_back(std::filesystem::is_symlink(watched, error));
+  if (sync_error != 0) {
+    errno = sync_error;
+    return -1;
+  }
   return static_cast<int>(syscall(SYS_fsync, fd));
 }
 
@@ -60,6 +66,23 @@ TEST(Durability, ACheckpointIsOnTheDiskBeforeLatestPointsAtIt) {
   ASSERT_LT(names, links);
   EXPECT_FALSE(pointed[static_cast<std::size_t>(names)]);
   EXPECT_TRUE(pointed[static_cast<std::size_t>(links)]);
+}
+
+TEST(Durability, ALogIsOnTheDiskWhenAskedFor) {
+  const TemporaryFolder folder;
+  JsonLines log(folder / "log.jsonl", JsonLines::Mode::start_over);
+  synced.clear();
+  log.write({{"window", 0}});
+  EXPECT_THAT(synced, ::testing::IsEmpty()) << "a line a window must not wait for the disk";
+  log.make_durable();
+  const std::string path = std::filesystem::canonical(folder / "log.jsonl").string();
+  EXPECT_THAT(synced, ::testing::ElementsAre(path));
+  EXPECT_EQ(read_file(path), "{\"window\":0}\n");
+  sync_error = EIO;
+  EXPECT_THAT(error_of(ErrorKind::io, [&] { log.make_durable(); }),
+              ::testing::AllOf(::testing::HasSubstr("log.jsonl"), ::testing::HasSubstr("Input/output error")));
+  sync_error = 0;
+  log.make_durable();
 }
 
 TEST(Durability, AShortenedLogIsOnTheDisk) {

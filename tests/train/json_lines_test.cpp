@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
+#include <algorithm>
+#include <csignal>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace accrue::testing;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 TEST(JsonLines, EveryObjectIsALineThatIsThereAtOnce) {
@@ -42,10 +47,119 @@ TEST(JsonLines, AFileThatCannotBeOpenedIsCannotCreateWithTheReason) {
       HasSubstr("No such file or directory"));
 }
 
-TEST(JsonLines, AFullDiskIsAnIoError) {
+TEST(JsonLines, WhatHasNoOffsetsIsRefusedWithoutWaiting) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  for (const auto mode : {JsonLines::Mode::append, JsonLines::Mode::start_over})
+    EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { JsonLines(folder / "pipe", mode); }),
+                HasSubstr("Illegal seek"));
+}
+
+TEST(JsonLines, AppendCutsATornLastLineOff) {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "log.jsonl";
+  const std::string torn = "{\"loss\":" + std::string(10'000, '1');  // longer than what is read at once
+  for (const std::string& whole : {std::string(), std::string("{\"update\":1}\n"), std::string("{}\n{}\n")}) {
+    write_file(path, whole + torn);
+    JsonLines log(path, JsonLines::Mode::append);
+    EXPECT_EQ(read_file(path), whole);
+    log.write({{"update", 2}});
+    EXPECT_EQ(read_file(path), whole + "{\"update\":2}\n");
+  }
+}
+
+TEST(JsonLines, AFullDiskStopsNobody) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
   JsonLines log("/dev/full", JsonLines::Mode::append);
-  EXPECT_THAT(error_of(ErrorKind::io, [&] { log.write({{"update", 1}}); }), HasSubstr("No space left on device"));
+  EXPECT_EQ(log.trouble(), "");
+  for (int update = 1; update <= 3; ++update) {
+    log.write({{"update", update}});
+    EXPECT_EQ(log.trouble(), "/dev/full cannot be written: No space left on device");
+  }
+  EXPECT_THAT(error_of(ErrorKind::io, [&] { log.make_durable(); }),
+              AllOf(HasSubstr("/dev/full"), HasSubstr("No space left on device"),
+                    HasSubstr("3 lines are only in memory"), HasSubstr("free space")));
+}
+
+// While it lives, files of this process cannot grow beyond so many bytes: a disk that is full.
+class LargestFile {
+ public:
+  explicit LargestFile(rlim_t bytes) : signal_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    set(bytes);
+  }
+  ~LargestFile() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, signal_);
+  }
+  LargestFile(const LargestFile&) = delete;
+  LargestFile& operator=(const LargestFile&) = delete;
+  void set(rlim_t bytes) const {
+    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+
+ private:
+  void (*signal_)(int);
+  rlimit before_{};
+};
+
+std::string line_of(int update) { return nlohmann::json{{"update", update}}.dump() + "\n"; }
+
+TEST(JsonLines, LinesThatFindNoRoomWaitInTheirOrderAndNoHalfLineStays) {
+  // The disk has room for so many bytes more, the end of a line and every place within one among them.
+  for (std::size_t room = 0; room <= 3 * line_of(1).size(); ++room) {
+    SCOPED_TRACE(room);
+    const TemporaryFolder folder;
+    const fs::path path = folder / "log.jsonl";
+    JsonLines log(path, JsonLines::Mode::start_over);
+    log.write({{"update", 1}});
+    std::string all = line_of(1);
+    const std::size_t limit = all.size() + room;
+    {
+      const LargestFile full(limit);
+      for (int update = 2; update <= 6; ++update) {
+        log.write({{"update", update}});
+        all += line_of(update);
+        const std::size_t fit = std::min(all.size(), limit);
+        const std::string expected = all.substr(0, fit == 0 ? 0 : all.rfind('\n', fit - 1) + 1);
+        ASSERT_EQ(read_file(path), expected);
+        ASSERT_EQ(log.trouble(), expected == all ? "" : path.string() + " cannot be written: File too large");
+      }
+      ASSERT_THAT(error_of(ErrorKind::io, [&] { log.make_durable(); }), HasSubstr("File too large"));
+    }
+    log.write({{"update", 7}});
+    EXPECT_EQ(log.trouble(), "");
+    EXPECT_EQ(read_file(path), all + line_of(7));
+  }
+}
+
+TEST(JsonLines, MakingItDurableWritesWhatWaits) {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "log.jsonl";
+  JsonLines log(path, JsonLines::Mode::start_over);
+  {
+    const LargestFile full(0);
+    log.write({{"update", 1}});
+    EXPECT_NE(log.trouble(), "");
+  }
+  EXPECT_EQ(read_file(path), "");
+  log.make_durable();
+  EXPECT_EQ(log.trouble(), "");
+  EXPECT_EQ(read_file(path), line_of(1));
+}
+
+TEST(JsonLines, GoesOnAtTheEndOfAFileThatSomebodyShortened) {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "log.jsonl";
+  JsonLines log(path, JsonLines::Mode::start_over);
+  for (int update = 1; update <= 3; ++update) log.write({{"update", update}});
+  fs::resize_file(path, line_of(1).size() + 3);
+  log.write({{"update", 4}});
+  EXPECT_EQ(read_file(path), line_of(1) + line_of(4));
+  fs::resize_file(path, 0);
+  log.write({{"update", 5}});
+  EXPECT_EQ(read_file(path), line_of(5));
 }
 
 TEST(JsonNumber, WritesWhatJsonCannotAsAString) {

@@ -15,7 +15,7 @@
 namespace accrue::train {
 namespace {
 
-constexpr int replaced_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+constexpr int replaced_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ};
 
 TEST(StopSignals, OneOfEitherKindIsARequest) {
   for (const int signal : {SIGINT, SIGTERM}) {
@@ -78,10 +78,11 @@ TEST(StopSignals, AnInterruptAfterSigtermIsTheFirstOfItsKind) {
   EXPECT_EQ(signals.signal_name(), "SIGTERM");
 }
 
-TEST(StopSignals, AHangUpAndABrokenPipeChangeNothing) {
+TEST(StopSignals, AHangUpABrokenPipeAndAFileTooLargeChangeNothing) {
   const StopSignals signals;
   std::raise(SIGHUP);
   std::raise(SIGPIPE);
+  std::raise(SIGXFSZ);
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
   close(ends[0]);
