@@ -8,7 +8,6 @@
 
 #include "train/atomic_file.h"
 #include "train/json_value.h"
-#include "train/mapped_file.h"
 #include "train/run_directory.h"
 #include "train/safetensors.h"
 #include "train/weights_file.h"
@@ -157,14 +156,6 @@ RunSettings resume_checkpoint(const fs::path& checkpoint, const RunSettings& set
 void load_weights(const fs::path& checkpoint, const ParameterStore& parameters) {
   FittingTensors(checkpoint / "model.safetensors", parameter_tensors(parameters)).load();
   refresh_compute_copy(parameters);
-}
-
-nlohmann::json read_json(const fs::path& path) {
-  const MappedFile file(path);
-  const nlohmann::json json = nlohmann::json::parse(file.bytes().begin(), file.bytes().end(), nullptr, false);
-  if (json.is_discarded() || !json.is_object())
-    fail(ErrorKind::bad_data, "{}: not a JSON object; the file is damaged or not one of Accrue's", path.string());
-  return json;
 }
 
 }  // namespace accrue::train

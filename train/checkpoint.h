@@ -11,6 +11,7 @@
 #include "core/parameter.h"
 #include "optim/optimizer.h"
 #include "train/accumulator.h"
+#include "train/json_file.h"
 #include "train/run_settings.h"
 
 namespace accrue::train {
@@ -42,8 +43,5 @@ RunSettings resume_checkpoint(const std::filesystem::path& checkpoint, const Run
                               const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator);
 // The model's weights alone.
 void load_weights(const std::filesystem::path& checkpoint, const ParameterStore& parameters);
-
-// A JSON file's content. Throws Error(no_input) or Error(bad_data).
-nlohmann::json read_json(const std::filesystem::path& path);
 
 }  // namespace accrue::train
