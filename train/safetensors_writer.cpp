@@ -74,7 +74,7 @@ std::string SafetensorsWriter::header_of(std::span<const Tensor* const> order) c
   return text;
 }
 
-void SafetensorsWriter::write(const std::filesystem::path& path) const {
+void SafetensorsWriter::write_to(const std::function<void(std::span<const std::byte>)>& sink) const {
   std::vector<const Tensor*> order;
   for (const Tensor& tensor : tensors_) order.push_back(&tensor);
   std::stable_sort(order.begin(), order.end(),
@@ -84,10 +84,14 @@ void SafetensorsWriter::write(const std::filesystem::path& path) const {
   check(length <= largest_safetensors_header,
         "SafetensorsWriter: a header of {} bytes is above the format's limit of {}", length,
         largest_safetensors_header);
+  sink(std::as_bytes(std::span(&length, 1)));
+  sink(std::as_bytes(std::span(header)));
+  for (const Tensor* tensor : order) sink(tensor->bytes);
+}
+
+void SafetensorsWriter::write(const std::filesystem::path& path) const {
   AtomicFile file(path);
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(std::as_bytes(std::span(header)));
-  for (const Tensor* tensor : order) file.write(tensor->bytes);
+  write_to([&](std::span<const std::byte> bytes) { file.write(bytes); });
   file.commit();
 }
 
