@@ -55,7 +55,7 @@ void run_training(MlpTrainOptions& options) {
                         .batch = batch,
                         .dropout = config.dropout});
   if (options.run.resume) run.resume(parameters, optimizer, accumulator);
-  run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths),
+  run.announce(fmt::format("MLP [{}]: {} parameters, {} images, {} updates", fmt::join(config.widths, ", "),
                            parameters.parameter_count(), data.size(), options.run.steps));
   run.train(trainer, parameters, optimizer, accumulator);
 
@@ -66,7 +66,7 @@ void run_training(MlpTrainOptions& options) {
 void run_evaluation(const MlpEvalOptions& options) {
   const Machine machine = use_machine(options.machine);
   const std::filesystem::path checkpoint = find_checkpoint(options.checkpoint);
-  const MlpConfig config = read_mlp_config(checkpoint / "config.json");
+  const MlpConfig config = mlp_config_of_checkpoint(checkpoint);
   nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
   nn::initialize(model, parameters, 0, machine.device, machine.compute);
