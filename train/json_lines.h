@@ -1,12 +1,17 @@
 // A log of one JSON object a line.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json_fwd.hpp>
 
 namespace accrue::train {
+
+// Longer lines than this, a thousand times what Accrue writes, are refused. The file may be of any size: it is read
+// line by line.
+inline constexpr std::size_t longest_metrics_line = 1 << 20;
 
 // Appends objects to a file, each flushed as a whole line. A number that is not finite is written as the string "NaN",
 // "Infinity" or "-Infinity": valid JSON that still shows what happened.
