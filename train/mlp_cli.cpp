@@ -47,7 +47,8 @@ CLI::App* add_mlp_eval(CLI::App& app, MlpEvalOptions& o) {
   return eval;
 }
 
-MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images) {
+MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images,
+                     const std::optional<ResumePoint>& resume) {
   for (const std::int64_t width : options.hidden) {
     if (width < 1 || width > largest_mlp_width)
       fail(ErrorKind::usage, "--hidden: every width must be in [1, {}], but one is {}", largest_mlp_width, width);
@@ -59,8 +60,8 @@ MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& image
                    .moments = ImageDataset::moments_of(images)};
   config.widths.insert(config.widths.end(), options.hidden.begin(), options.hidden.end());
   config.widths.push_back(mlp_classes);
-  if (!options.run.resume) return config;
-  MlpConfig saved = mlp_config_of_checkpoint(find_resume_point(options.run.out).checkpoint);
+  if (!resume) return config;
+  MlpConfig saved = mlp_config_of_checkpoint(resume->checkpoint);
   if (saved.widths != config.widths)
     fail(ErrorKind::bad_data,
          "--resume: the checkpoint's layers are [{}], but the data and --hidden give [{}]; use the same --hidden, or a "

@@ -11,6 +11,7 @@
 #include "train/cli.h"
 #include "train/dataset.h"
 #include "train/mlp_config.h"
+#include "train/run_directory.h"
 
 namespace accrue::train {
 
@@ -35,7 +36,8 @@ CLI::App* add_mlp_eval(CLI::App& app, MlpEvalOptions& options);
 
 // The options' model for these images; when resuming, the checkpoint's. Throws Error(bad_data) if they contradict each
 // other.
-MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images);
+MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images,
+                     const std::optional<ResumePoint>& resume);
 
 // Updates that make the given number of epochs.
 std::int64_t updates_of_epochs(std::int64_t epochs, std::int64_t dataset_size, const BatchPlan& batch,

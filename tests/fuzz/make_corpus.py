@@ -86,11 +86,9 @@ def safetensors_seeds():
 
 # JSON
 
-STATE = {
-    "format_version": 3, "optimizer": "adamw", "micro": 8, "window": 4, "update": 3, "skipped": 1, "empty": 0,
-    "replayed": 1, "loss_scaling": "dynamic", "loss_scale": 65536.0, "clean_windows": 2, "program": "gpt",
-    "data_bytes": 4404412, "data_hash": "00c0ffee00c0ffee", "seed": 18446744073709551615, "global_batch": 48,
-    "data_order": "shuffled", "partial_window": "step", "dataset_size": 65377, "steps": 1000,
+SETTINGS = {
+    "program": "gpt", "data_bytes": 4404412, "data_hash": "00c0ffee00c0ffee", "seed": 18446744073709551615,
+    "global_batch": 48, "data_order": "shuffled", "partial_window": "step", "dataset_size": 65377, "steps": 1000,
     "rules": {"--clip": "1", "--schedule": "cosine"},
 }
 
@@ -98,9 +96,9 @@ STATE = {
 def json_seeds():
     return {
         "empty": b"{}",
-        "state": compact(STATE),
-        "state-indented": json.dumps(STATE, indent=2).encode() + b"\n",
-        "state-wrong-types": compact({**STATE, "data_hash": "xyz", "rules": []}),
+        "settings": compact(SETTINGS),
+        "settings-indented": json.dumps(SETTINGS, indent=2).encode() + b"\n",
+        "settings-wrong-types": compact({**SETTINGS, "data_hash": "xyz", "rules": []}),
         "numbers": b'{"a":[0,-0,-1,1.5,1e10,1E-5,-2.5e+3,9223372036854775807,-9223372036854775808,18446744073709551615,'
                    b'18446744073709551616,1e308,5e-324,1e-999]}',
         "strings": '{"a":"\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\u00e9\\ud83d\\ude00é∀😀","":""}'.encode(),
@@ -188,6 +186,62 @@ def gzip_seeds():
     }
     pieces = (0, 1, 6, 255, 65535)  # the first two bytes are the size of the pieces less one
     return {name: struct.pack("<H", pieces[i % len(pieces)]) + file for i, (name, file) in enumerate(files.items())}
+
+
+# The state of a checkpoint and the lock of a run
+
+REPORT = {
+    "outcome": "replayed", "window": 4, "update": 3, "micro_batches": 2, "samples": 24, "targets": 1536, "loss": 2.5,
+    "grad_norm": "Infinity", "learning_rate": 0.001, "loss_scale": 65536.0, "next_loss_scale": 32768.0, "seconds": 0.25,
+    "timed_samples": 24, "overflow": {"parameter": "wte.weight", "micro_batch": 1},
+}
+STATE = {
+    **SETTINGS, "format_version": 4, "optimizer": "adamw", "micro": 8, "window": 4, "update": 3, "skipped": 1, "empty": 0,
+    "replayed": 1, "loss_scaling": "dynamic", "loss_scale": 65536.0, "clean_windows": 2, "floor_overflows": 0,
+    "trainer": {"replayed": []},
+}
+
+
+def state_seeds():
+    logged = {**REPORT, "outcome": "updated", "grad_norm": 1.5}
+    del logged["overflow"]
+    return {
+        "at-a-boundary": compact(STATE),
+        "indented": json.dumps(STATE, indent=2).encode() + b"\n",
+        "in-a-window": compact({**STATE, "open_window": {"micro_batches": 3, "samples": 36, "normalisation": "targets",
+                                                        "accumulate_dtype": "bf16"}}),
+        "static-scale": compact({**STATE, "loss_scaling": "static", "loss_scale": 0.5}),
+        "replayed": compact({**STATE, "trainer": {"replayed": [REPORT, REPORT], "unlogged": logged}}),
+        "other-format": compact({**STATE, "format_version": 3}),
+        "counters-contradict": compact({**STATE, "window": 7}),
+        "counters-overflow": compact({**STATE, "update": 2**63 - 1, "skipped": 2**63 - 1, "empty": 2, "window": 0}),
+        "scale-no-power-of-two": compact({**STATE, "loss_scale": 3}),
+        "scale-beyond-float": compact({**STATE, "loss_scale": 1e300}),
+        "window-of-nothing": compact({**STATE, "open_window": {}}),
+        "outcome-unknown": compact({**STATE, "trainer": {"replayed": [{**REPORT, "outcome": "?"}]}}),
+        "overflow-without-overflow": compact({**STATE, "trainer": {"replayed": [{**logged, "outcome": "skipped"}]}}),
+        "overflow-steers-terminal": compact(
+            {**STATE, "trainer": {"replayed": [{**REPORT, "overflow": {"parameter": "\x1b[2J"}}]}}),
+        "no-trainer": compact({key: value for key, value in STATE.items() if key != "trainer"}),
+    }
+
+
+def lock_seeds():
+    line = b"accrue lock: process 1234 on host since 2026-03-01T12:00:00Z, start 5678\n"
+    return {
+        "holder": line,
+        "empty": b"",
+        "zeros": bytes(64),
+        "torn": line[:30],
+        "two-lines": line + line,
+        "no-process": line.replace(b"1234", b"0"),
+        "negative": line.replace(b"1234", b"-1"),
+        "process-of-65-bits": line.replace(b"1234", b"18446744073709551616"),
+        "leading-zero": line.replace(b"1234", b"01234"),
+        "host-steers-terminal": line.replace(b"host", b"\x1b[2J"),
+        "foreign": b"my notes\n",
+        "long": line[:-1] + b"0" * 4000 + b"\n",
+    }
 
 
 # Texts, configurations, logs
@@ -298,8 +352,8 @@ def metrics_seeds():
 def main():
     seeds = {
         "gpt_config": gpt_config_seeds(), "gzip": gzip_seeds(), "idx": idx_seeds(), "json": json_seeds(),
-        "metrics": metrics_seeds(), "mlp_config": mlp_config_seeds(), "safetensors": safetensors_seeds(),
-        "tokens": tokens_seeds(),
+        "lock": lock_seeds(), "metrics": metrics_seeds(), "mlp_config": mlp_config_seeds(), "safetensors": safetensors_seeds(),
+        "state": state_seeds(), "tokens": tokens_seeds(),
     }
     total = 0
     for target, files in seeds.items():

@@ -44,7 +44,7 @@ std::vector<std::uint8_t> written(const SafetensorsIndex& index) {
   for (const auto& [key, value] : index.metadata) writer.metadata(key, value);
   for (const SafetensorsEntry& entry : index.entries) writer.add(entry.name, entry.dtype, entry.shape, entry.data);
   std::vector<std::uint8_t> file;
-  writer.write_to([&](std::span<const std::byte> bytes) {
+  writer.write([&](std::span<const std::byte> bytes) {
     for (const std::byte byte : bytes) file.push_back(std::to_integer<std::uint8_t>(byte));
   });
   return file;
