@@ -18,7 +18,7 @@ struct LossCurve {
 
 // All bytes that are allocated for a log, however briefly, are at most this many for each of its bytes and a constant
 // besides: the trees' (train/json_file.h) and those of the points.
-inline constexpr std::size_t metrics_allocation_per_byte = 72;
+inline constexpr std::size_t metrics_allocation_per_byte = 80;
 inline constexpr std::size_t metrics_allocation_constant = 16 << 10;
 
 // Reads metrics.jsonl. Throws Error(no_input) if it is missing, Error(bad_data) naming the first line that is longer

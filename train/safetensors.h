@@ -56,7 +56,7 @@ inline constexpr std::uint64_t largest_safetensors_header = 100'000'000;
 // All bytes that parse_safetensors() allocates, however briefly, are at most this many for each byte of the header and
 // a constant besides. The tensors' bytes stay where they are; to_floats() allocates 4 bytes an element, of which the
 // file has 2 or more.
-inline constexpr std::size_t safetensors_allocation_per_byte = 48;
+inline constexpr std::size_t safetensors_allocation_per_byte = 24;
 inline constexpr std::size_t safetensors_allocation_constant = 16 << 10;
 
 // Parses the bytes of a whole file, which must outlive the index; `name` stands for it in errors. Throws
