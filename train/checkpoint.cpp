@@ -6,7 +6,6 @@
 #include <optional>
 #include <system_error>
 
-#include "train/mapped_file.h"
 #include "train/run_directory.h"
 #include "train/sealed_folder.h"
 #include "train/weights_file.h"
@@ -116,14 +115,6 @@ ResumedCheckpoint resume_checkpoint(const fs::path& checkpoint, const RunSetting
 void load_weights(const fs::path& checkpoint, const ParameterStore& parameters) {
   FittingTensors(checkpoint / model_file, parameter_tensors(parameters)).load();
   refresh_compute_copy(parameters);
-}
-
-nlohmann::json read_json(const fs::path& path) {
-  const MappedFile file(path);
-  const nlohmann::json json = nlohmann::json::parse(file.bytes().begin(), file.bytes().end(), nullptr, false);
-  if (json.is_discarded() || !json.is_object())
-    fail(ErrorKind::bad_data, "{}: not a JSON object; the file is damaged or not one of Accrue's", path.string());
-  return json;
 }
 
 }  // namespace accrue::train

@@ -12,6 +12,7 @@
 #include "optim/optimizer.h"
 #include "train/accumulator.h"
 #include "train/checkpoint_state.h"
+#include "train/json_file.h"
 #include "train/run_settings.h"
 #include "train/trainer_state.h"
 
@@ -58,8 +59,5 @@ ResumedCheckpoint resume_checkpoint(const std::filesystem::path& checkpoint, con
                                     Accumulator& accumulator);
 // The model's weights alone.
 void load_weights(const std::filesystem::path& checkpoint, const ParameterStore& parameters);
-
-// A JSON file's content. Throws Error(no_input) or Error(bad_data).
-nlohmann::json read_json(const std::filesystem::path& path);
 
 }  // namespace accrue::train

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 
 #include "train/json_lines.h"
 #include "train/json_value.h"
+#include "train/printable.h"
 
 namespace accrue::train {
 namespace fs = std::filesystem;
@@ -74,6 +76,10 @@ nlohmann::json report_to_json(const WindowReport& report) {
 
 Overflow overflow_from(const nlohmann::json& json, const fs::path& file) {
   Overflow overflow{.parameter = json_member<std::string>(json, "parameter", file), .micro_batch = std::nullopt};
+  const auto steers_a_terminal = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  if (std::any_of(overflow.parameter.begin(), overflow.parameter.end(), steers_a_terminal))
+    fail(ErrorKind::bad_data, "{}: 'parameter' is '{}', which is no parameter's name; the file is damaged",
+         file.string(), printable(overflow.parameter));
   if (json.contains("micro_batch")) overflow.micro_batch = count_member(json, "micro_batch", file);
   return overflow;
 }
@@ -137,7 +143,7 @@ bool dynamic_scaling_from(const nlohmann::json& json, const fs::path& file) {
   const auto scaling = json_member<std::string>(json, "loss_scaling", file);
   if (scaling != "dynamic" && scaling != "static")
     fail(ErrorKind::bad_data, "{}: loss_scaling is '{}', but must be dynamic or static; the file is damaged",
-         file.string(), scaling);
+         file.string(), printable(scaling));
   return scaling == "dynamic";
 }
 
@@ -150,9 +156,11 @@ void open_window_from(const nlohmann::json& state, const fs::path& file, Accumul
   accumulator.samples_in_window = json_member<std::int64_t>(*json, "samples", file);
   const auto normalisation = json_member<std::string>(*json, "normalisation", file),
              dtype = json_member<std::string>(*json, "accumulate_dtype", file);
-  const bool valid = accumulator.micro_in_window > 0 && (normalisation == "targets" || normalisation == "micro-batches") &&
+  const bool valid = accumulator.micro_in_window > 0 &&
+                     (normalisation == "targets" || normalisation == "micro-batches") &&
                      (dtype == name_of(DType::f32) || dtype == name_of(DType::bf16));
-  if (!valid) fail(ErrorKind::bad_data, "{}: 'open_window' has an impossible value; the file is damaged", file.string());
+  if (!valid)
+    fail(ErrorKind::bad_data, "{}: 'open_window' has an impossible value; the file is damaged", file.string());
   accumulator.normalisation =
       normalisation == "targets" ? Normalisation::targets : Normalisation::mean_over_micro_batches;
   accumulator.accumulate_dtype = dtype == name_of(DType::f32) ? DType::f32 : DType::bf16;

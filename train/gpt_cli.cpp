@@ -64,7 +64,7 @@ nn::GptConfig agreed_config(const GptModelOptions& given, nn::GptConfig config, 
 }
 
 nn::GptConfig config_of_checkpoint(const GptModelOptions& given, const std::filesystem::path& checkpoint) {
-  return agreed_config(given, read_gpt_config(checkpoint / "config.json"), checkpoint.string());
+  return agreed_config(given, gpt_config_of_checkpoint(checkpoint), checkpoint.string());
 }
 
 nn::GptConfig config_of_weights(const GptModelOptions& given, const std::string& weights) {
@@ -229,7 +229,7 @@ LoadedGpt::LoadedGpt(const GptSource& source, const Machine& machine) {
     load_gpt_weights(source.weights, parameters_);
   } else {
     const std::filesystem::path checkpoint = find_checkpoint(source.checkpoint);
-    model_ = std::make_unique<nn::Gpt>(read_gpt_config(checkpoint / "config.json"));
+    model_ = std::make_unique<nn::Gpt>(gpt_config_of_checkpoint(checkpoint));
     nn::initialize(*model_, parameters_, 0, machine.device, machine.compute);
     load_weights(checkpoint, parameters_);
   }

@@ -57,7 +57,7 @@ void run_training(MlpTrainOptions& options) {
                         .dropout = config.dropout},
           std::move(start));
   run.resume(parameters, optimizer, accumulator, trainer);
-  run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths),
+  run.announce(fmt::format("MLP [{}]: {} parameters, {} images, {} updates", fmt::join(config.widths, ", "),
                            parameters.parameter_count(), data.size(), options.run.steps));
   run.train(trainer, parameters, optimizer, accumulator);
 
@@ -68,7 +68,7 @@ void run_training(MlpTrainOptions& options) {
 void run_evaluation(const MlpEvalOptions& options) {
   const Machine machine = use_machine(options.machine);
   const std::filesystem::path checkpoint = find_checkpoint(options.checkpoint);
-  const MlpConfig config = read_mlp_config(checkpoint / "config.json");
+  const MlpConfig config = mlp_config_of_checkpoint(checkpoint);
   nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
   nn::initialize(model, parameters, 0, machine.device, machine.compute);

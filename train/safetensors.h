@@ -28,6 +28,7 @@ std::string_view name_of(SafetensorsDType dtype);  // "F32", "BOOL", …
 std::size_t size_of(SafetensorsDType dtype);       // bytes of an element
 std::optional<SafetensorsDType> parse_safetensors_dtype(std::string_view name);
 SafetensorsDType to_safetensors_dtype(DType dtype);
+bool is_float(SafetensorsDType dtype);  // F64, F32, F16, BF16: what to_floats() reads
 
 // One tensor of a file; its bytes live as long as the file's.
 struct SafetensorsEntry {
@@ -43,10 +44,20 @@ struct SafetensorsEntry {
 struct SafetensorsIndex {
   std::vector<SafetensorsEntry> entries;
   std::map<std::string, std::string> metadata;
+  std::vector<std::size_t> by_name;  // positions of the entries in the order of their names
+
+  // Null when there is no tensor of that name.
+  const SafetensorsEntry* find(std::string_view name) const;
 };
 
 // Headers above this size are refused, as in the reference implementation.
 inline constexpr std::uint64_t largest_safetensors_header = 100'000'000;
+
+// All bytes that parse_safetensors() allocates, however briefly, are at most this many for each byte of the header and
+// a constant besides. The tensors' bytes stay where they are; to_floats() allocates 4 bytes an element, of which the
+// file has 2 or more.
+inline constexpr std::size_t safetensors_allocation_per_byte = 24;
+inline constexpr std::size_t safetensors_allocation_constant = 16 << 10;
 
 // Parses the bytes of a whole file, which must outlive the index; `name` stands for it in errors. Throws
 // Error(bad_data) unless the header is exactly what the format defines, without duplicate or unknown keys, every byte
@@ -62,14 +73,13 @@ class SafetensorsFile {
   std::span<const SafetensorsEntry> entries() const { return index_.entries; }
   const std::map<std::string, std::string>& metadata() const { return index_.metadata; }
   // Null when there is no tensor of that name.
-  const SafetensorsEntry* find(std::string_view name) const;
+  const SafetensorsEntry* find(std::string_view name) const { return index_.find(name); }
   // Throws Error(bad_data) naming the file when there is no tensor of that name.
   const SafetensorsEntry& get(std::string_view name) const;
 
  private:
   MappedFile file_;
   SafetensorsIndex index_;
-  std::map<std::string_view, std::size_t> positions_;  // views into entries' names, which a move leaves in place
 };
 
 // The elements of an F64 (rounded to nearest), F32, F16 or BF16 tensor. Throws Error(bad_data) for another dtype.

@@ -4,16 +4,9 @@
 #include <utility>
 
 #include "kernels/cast.h"
+#include "train/printable.h"
 
 namespace accrue::train {
-namespace {
-
-bool holds_floats(const SafetensorsEntry& entry) {
-  using enum SafetensorsDType;
-  return entry.dtype == f64 || entry.dtype == f32 || entry.dtype == f16 || entry.dtype == bf16;
-}
-
-}  // namespace
 
 SafetensorsWriter writer_of(const std::vector<FileTensor>& tensors) {
   SafetensorsWriter writer;
@@ -40,7 +33,7 @@ FittingTensors::FittingTensors(const std::filesystem::path& path, std::vector<Fi
       fail(ErrorKind::bad_data,
            "{}: tensor '{}' has shape {}, but the model needs {}; is this a checkpoint of another model?",
            path.string(), tensor.name, entry->shape, tensor.tensor.shape());
-    if (!holds_floats(*entry))
+    if (!is_float(entry->dtype))
       fail(ErrorKind::bad_data, "{}: tensor '{}' has dtype {}, but weights are F64, F32, F16 or BF16", path.string(),
            tensor.name, name_of(entry->dtype));
   }
@@ -48,7 +41,7 @@ FittingTensors::FittingTensors(const std::filesystem::path& path, std::vector<Fi
     if (!wanted.contains(entry.name) && !(ignorable && ignorable(entry.name)))
       fail(ErrorKind::bad_data,
            "{}: tensor '{}' belongs to no part of the model; is this a checkpoint of another model?", path.string(),
-           entry.name);
+           printable(entry.name));
   }
 }
 

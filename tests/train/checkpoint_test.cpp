@@ -277,10 +277,13 @@ TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
 }
 
 TEST_F(Checkpoint, ALossScaleThatIsNoPowerOfTwoIsBadData) {
-  for (const double scale : {0.0, -1.0, 3.0, 1e300}) {
+  for (const double scale : {0.0, -1.0, 3.0}) {
     change_state([&](nlohmann::json& json) { json["loss_scale"] = scale; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("loss_scale is"));
   }
+  save(trained);
+  change_state([](nlohmann::json& json) { json["loss_scale"] = 1e300; });  // which no float holds
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'loss_scale' is"));
   save(trained);
   change_state([](nlohmann::json& json) { json["loss_scaling"] = "sometimes"; });
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("loss_scaling is 'sometimes'"));
