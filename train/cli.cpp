@@ -10,15 +10,18 @@
 #include <cstdio>
 #include <iterator>
 #include <new>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 
 #include "core/cuda_devices.h"
+#include "core/format_bytes.h"
 #include "kernels/attention_kernel.h"
 #include "kernels/matmul_epilogues.h"
 #include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "optim/schedule.h"
+#include "train/memory_advice.h"
 #include "train/nearest.h"
 
 namespace accrue::train {
@@ -93,9 +96,9 @@ int parse_error(const CLI::App& app, const CLI::ParseError& error) {
 // What makes the chosen command need less memory.
 std::string memory_advice(const CLI::App& app) {
   const std::string command = innermost(app).get_name();
-  if (command == "train")
-    return "a smaller --micro-batch with a larger --accumulation gives the same update in less memory (for less memory "
-           "of parameters, gradients or optimizer state only a smaller model helps)";
+  if (command == "train")  // before the first micro-batch: train/memory_advice.h has what helps from there on
+    return "this is before the first micro-batch, so that only a smaller model (or, for half the gradients' bytes, "
+           "--accumulate-dtype bf16) helps";
   if (command == "verify") return "smaller --splits or a smaller model need less memory";
   if (command == "eval") return "a smaller --micro-batch gives the same result in less memory";
   return "a smaller model needs less memory";
@@ -107,6 +110,8 @@ int run_command(CLI::App& app, int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& error) {
     return parse_error(app, error);
+  } catch (const AdvisedError& error) {
+    return report_error(app, error.kind(), fmt::format("error: {}", error.what()));
   } catch (const Error& error) {
     switch (error.kind()) {
       case ErrorKind::usage:
@@ -119,6 +124,8 @@ int run_command(CLI::App& app, int argc, char** argv) {
         return report_error(app, error.kind(), fmt::format("error: {}", error.what()));
     }
   } catch (const std::bad_alloc&) {
+    return report_error(app, ErrorKind::memory, fmt::format("error: out of host memory; {}", memory_advice(app)));
+  } catch (const std::length_error&) {  // more elements than a vector may have
     return report_error(app, ErrorKind::memory, fmt::format("error: out of host memory; {}", memory_advice(app)));
   } catch (const std::system_error& error) {
     return report_error(app, ErrorKind::io, fmt::format("error: {}", error.what()));
@@ -161,6 +168,16 @@ void require_seed(CLI::Option* option) {
   });
 }
 
+void require_bytes(CLI::Option* option) {
+  option->check([](const std::string& text) {
+    if (parse_bytes(text)) return std::string();
+    return fmt::format(
+        "must be a whole number of bytes, at least 1, or one with K, M, G or T (powers of 1000) or KiB, MiB, GiB or "
+        "TiB (of 1024) right behind it, as in 512MiB, but is '{}'",
+        text);
+  });
+}
+
 void require_path(CLI::Option* option) {
   option->check([](const std::string& text) {
     return text.empty() ? std::string("must name a file or directory, but is empty") : std::string();
@@ -197,6 +214,10 @@ void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption preci
                      ->group(group),
                  {"bias", "all"});
   require_at_least(app.add_option("--threads", o.threads, "CPU threads [all cores]")->group(group), 1, 4096);
+  require_bytes(app.add_option("--memory-limit", o.memory_limit,
+                               "Most memory to take from the device, as in 1500000000, 1500M (powers of 1000), 2GiB "
+                               "(of 1024) [what is there]")
+                    ->group(group));
 }
 
 void add_training_options(CLI::App& app, TrainingOptions& o) {
@@ -328,6 +349,7 @@ Machine use_machine(const MachineOptions& options) {
                                 : options.attention == "native" ? AttentionKernel::native
                                                                 : AttentionKernel::automatic);
   if (options.threads > 0) kernels::set_thread_count(options.threads);
+  if (options.memory_limit) Allocator::of(machine.device).set_limit(parse_bytes(*options.memory_limit).value());
   return machine;
 }
 

@@ -14,6 +14,7 @@
 #include "train/gpt_files.h"
 #include "train/json_lines.h"
 #include "train/loss_curve.h"
+#include "train/memory_advice.h"
 #include "train/run.h"
 #include "train/sample.h"
 #include "train/verify.h"
@@ -57,7 +58,17 @@ void run_training(const GptTrainOptions& options) {
   run.resume(parameters, optimizer, accumulator, trainer);
   run.announce(fmt::format("GPT {} layers, {} heads, width {}, context {}: {} parameters", data.model.layers,
                            data.model.heads, data.model.width, data.model.context, parameters.parameter_count()));
-  run.train(trainer, parameters, optimizer, accumulator);
+  const FittingSearch search{.accumulator = accumulator,
+                             .loss = loss,
+                             .data = data.train,
+                             .validation = data.validation_or_null(),
+                             .device = machine.device,
+                             .batch = batch,
+                             .ragged = options.run.ragged,
+                             .partial = partial_window(options.run)};
+  run_within_memory(search, parse_normalisation(options.run.normalisation),
+                    memory_savings(options.run, machine, data.model.recompute ? "" : "--recompute"),
+                    [&] { run.train(trainer, parameters, optimizer, accumulator); });
 }
 
 void run_evaluation(const GptEvalOptions& options) {

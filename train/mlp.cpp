@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "train/checkpoint.h"
 #include "train/cli.h"
 #include "train/json_lines.h"
+#include "train/memory_advice.h"
 #include "train/mlp_cli.h"
 #include "train/run.h"
 
@@ -59,10 +61,21 @@ void run_training(MlpTrainOptions& options) {
   run.resume(parameters, optimizer, accumulator, trainer);
   run.announce(fmt::format("MLP [{}]: {} parameters, {} images, {} updates", fmt::join(config.widths, ", "),
                            parameters.parameter_count(), data.size(), options.run.steps));
-  run.train(trainer, parameters, optimizer, accumulator);
+  const FittingSearch search{.accumulator = accumulator,
+                             .loss = loss,
+                             .data = data,
+                             .validation = &test,
+                             .device = machine.device,
+                             .batch = batch,
+                             .ragged = options.run.ragged,
+                             .partial = partial_window(options.run)};
+  run_within_memory(search, parse_normalisation(options.run.normalisation), memory_savings(options.run, machine, ""),
+                    [&] { run.train(trainer, parameters, optimizer, accumulator); });
 
   const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
-  fmt::print("test accuracy {:.2f} %\n", 100 * accuracy(logits, test, 500, machine.device));
+  // In batches no larger than those that have been there: what was trained must not fail here for want of memory.
+  fmt::print("test accuracy {:.2f} %\n",
+             100 * accuracy(logits, test, std::min<std::int64_t>(500, batch.micro), machine.device));
 }
 
 void run_evaluation(const MlpEvalOptions& options) {

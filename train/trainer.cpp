@@ -46,6 +46,7 @@ std::vector<MicroBatch> Trainer::micro_batches_of(std::int64_t window, std::int6
 Batch Trainer::load(const MicroBatch& part, std::int64_t window) const {
   const std::int64_t first_position = windows_.window(window).first_position + part.first;
   std::vector<std::int64_t> indices;
+  indices.reserve(static_cast<std::size_t>(part.count));  // what no machine holds fails here, not by growing until then
   for (std::int64_t i = 0; i < part.count; ++i) indices.push_back(sampler_.sample_at(first_position + i));
   return data_.batch(indices, device_);
 }

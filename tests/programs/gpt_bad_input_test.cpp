@@ -123,7 +123,7 @@ TEST_F(GptBadInput, NumbersTooLargeToServe) {
     expect_training_refused({option, "1000000000000000"}, ErrorKind::usage, {option});
   // Nothing is wrong with the numbers, but no machine has the memory.
   expect_training_refused({"--layers", "1", "--width", "1000000", "--heads", "1", "--context", "8"}, ErrorKind::memory,
-                          {"memory", "TiB", "smaller --micro-batch with a larger --accumulation"});
+                          {"memory", "TiB", "before the first micro-batch", "smaller model"});
   expect_error(gpt({"verify", "--layers", "1", "--width", "1000000", "--heads", "1", "--context", "8"}),
                ErrorKind::memory, {"TiB", "smaller --splits or a smaller model"});
 }
