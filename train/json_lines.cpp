@@ -29,7 +29,9 @@ void JsonLines::write(const nlohmann::json& object) {
 
 void truncate_after(const fs::path& path, std::int64_t windows) {
   std::ifstream old(path, std::ios::binary);
-  if (!old) return;
+  // Only one that is not there: a log that cannot be opened now would keep windows that come again.
+  if (!old && errno == ENOENT) return;
+  if (!old) fail(ErrorKind::no_input, "{}: cannot be opened for reading: {}", path.string(), std::strerror(errno));
   AtomicFile fresh(path);
   for (std::string line; std::getline(old, line);) {
     const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
@@ -38,7 +40,7 @@ void truncate_after(const fs::path& path, std::int64_t windows) {
     line += '\n';
     if (window && *window < windows) fresh.write(std::as_bytes(std::span(line)));
   }
-  if (old.bad()) fail(ErrorKind::io, "{}: reading failed", path.string());
+  if (old.bad()) fail(ErrorKind::io, "{}: reading failed: {}", path.string(), std::strerror(errno));
   fresh.commit();
 }
 
