@@ -34,14 +34,11 @@ struct State {
 };
 constinit State state;
 
-constexpr std::pair<std::string_view, Action> action_names[] = {{"kill-before", Action::kill_before},
-                                                                {"kill-within", Action::kill_within},
-                                                                {"kill-after", Action::kill_after},
-                                                                {"term", Action::terminate},
-                                                                {"fail", Action::fail},
-                                                                {"fail-from", Action::fail_from},
-                                                                {"short", Action::shorten},
-                                                                {"eintr", Action::interrupt}};
+constexpr std::pair<std::string_view, Action> action_names[] = {
+    {"kill-before", Action::kill_before}, {"kill-within", Action::kill_within},
+    {"kill-after", Action::kill_after},   {"fail", Action::fail},
+    {"fail-from", Action::fail_from},     {"short", Action::shorten},
+    {"eintr", Action::interrupt}};
 constexpr std::pair<std::string_view, int> error_names[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO},       {"EDQUOT", EDQUOT},
                                                             {"EROFS", EROFS},   {"EACCES", EACCES}, {"EMFILE", EMFILE},
                                                             {"ENOMEM", ENOMEM}};
