@@ -202,13 +202,28 @@ void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption preci
 void add_training_options(CLI::App& app, TrainingOptions& o) {
   require_path(
       app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run"));
-  app.add_flag("--resume", o.resume, "Continue from the newest checkpoint in --out")->group("Run");
+  app.add_option("--resume", o.resume,
+                 "Continue the run in --out from its newest checkpoint; with 'auto' also begin it if there is none; with "
+                 "a PATH from that checkpoint")
+      ->type_name("[auto|PATH]")
+      ->expected(0, 1)
+      ->group("Run");
   require_at_least(
       app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: at the end only")
           ->capture_default_str()
           ->group("Run"),
       0);
-  require_at_least(app.add_option("--save-every", o.save_every, "Updates between checkpoints; 0: at the end only")
+  app.add_option("--save-every", o.save_every,
+                 "Updates between checkpoints, or the time with s, min or h (10min: inside a window, too); 0: at the end "
+                 "only")
+      ->capture_default_str()
+      ->group("Run")
+      ->check([](const std::string& text) {
+        return parse_save_interval(text)
+                   ? std::string()
+                   : fmt::format("must be a number of updates, or a time such as 90s, 10min or 2h, but is '{}'", text);
+      });
+  require_at_least(app.add_option("--keep", o.keep, "Checkpoints to keep, the newest ones; 0: all")
                        ->capture_default_str()
                        ->group("Run"),
                    0);
@@ -380,7 +395,21 @@ TrainerOptions trainer_options(const TrainingOptions& o, const BatchPlan& batch)
           .partial = partial_window(o),
           .seed = o.seed,
           .evaluate_every = o.evaluate_every,
-          .save_every = o.save_every};
+          .save_every = parse_save_interval(o.save_every).value_or(SaveInterval())};
+}
+
+std::optional<SaveInterval> parse_save_interval(const std::string& text) {
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  constexpr std::int64_t a_thousand_years = std::int64_t{1} << 35;  // seconds: what a clock counts in nanoseconds
+  if (error != std::errc() || count < 0) return std::nullopt;
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (unit.empty()) return SaveInterval{.updates = count};
+  for (const auto& [name, seconds] : {std::pair<std::string_view, std::int64_t>{"s", 1}, {"min", 60}, {"h", 3600}}) {
+    if (unit == name && count >= 1 && count <= a_thousand_years / seconds)
+      return SaveInterval{.updates = 0, .seconds = static_cast<double>(count * seconds)};
+  }
+  return std::nullopt;
 }
 
 std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOptions& o, const BatchPlan& batch,

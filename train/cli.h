@@ -51,9 +51,11 @@ struct TrainingOptions {
   std::uint64_t seed = 0;
   ScalingOptions scaling;
   MachineOptions machine;
-  std::int64_t evaluate_every = 0, save_every = 0;
+  std::int64_t evaluate_every = 0;
+  std::string save_every = "0";
+  std::int64_t keep = 3;
   std::int64_t log_every = 10;
-  bool resume = false;
+  std::optional<std::string> resume;  // RunStart says what it means
 };
 
 enum class PrecisionOption { offered, left_out };
@@ -70,6 +72,8 @@ BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_
 optim::AdamWOptions adamw_options(const TrainingOptions& options);
 AccumulatorOptions accumulator_options(const TrainingOptions& options, const BatchPlan& batch, const Machine& machine);
 TrainerOptions trainer_options(const TrainingOptions& options, const BatchPlan& batch);
+// "100" (updates), "90s", "10min", "2h". Nullopt for anything else.
+std::optional<SaveInterval> parse_save_interval(const std::string& text);
 Normalisation parse_normalisation(const std::string& text);
 PartialWindow partial_window(const TrainingOptions& options);
 // The options that shape an update but not which samples it sees, with their values as text.

@@ -32,7 +32,8 @@ void run_training(MlpTrainOptions& options) {
   const BatchPlan batch = batch_plan(options.run, 128);
 
   LabelledImages images = load_labelled_images(options.data, "train");
-  const MlpConfig config = mlp_config(options, images);
+  RunStart start(options.run.out, options.run.resume);
+  const MlpConfig config = mlp_config(options, images, start.point());
   const DataIdentity identity = DataIdentity().add(images.pixels).add(images.labels);
   const ImageDataset data(std::move(images), config.moments);
   const ImageDataset test = test_images(options.data, config);
@@ -53,8 +54,9 @@ void run_training(MlpTrainOptions& options) {
                         .data = data,
                         .identity = identity,
                         .batch = batch,
-                        .dropout = config.dropout});
-  if (options.run.resume) run.resume(parameters, optimizer, accumulator);
+                        .dropout = config.dropout},
+          std::move(start));
+  run.resume(parameters, optimizer, accumulator, trainer);
   run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths),
                            parameters.parameter_count(), data.size(), options.run.steps));
   run.train(trainer, parameters, optimizer, accumulator);

@@ -80,7 +80,8 @@ MlpConfig read_mlp_config(const fs::path& path) {
   return config;
 }
 
-MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images) {
+MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images,
+                     const std::optional<ResumePoint>& resume) {
   for (const std::int64_t width : options.hidden) {
     if (width < 1 || width > (1 << 20))
       fail(ErrorKind::usage, "--hidden: every width must be in [1, {}], but one is {}", 1 << 20, width);
@@ -90,8 +91,8 @@ MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& image
                    .moments = ImageDataset::moments_of(images)};
   config.widths.insert(config.widths.end(), options.hidden.begin(), options.hidden.end());
   config.widths.push_back(classes);
-  if (!options.run.resume) return config;
-  const fs::path file = find_resume_point(options.run.out).checkpoint / "config.json";
+  if (!resume) return config;
+  const fs::path file = resume->checkpoint / "config.json";
   MlpConfig saved = read_mlp_config(file);
   if (saved.widths != config.widths)
     fail(ErrorKind::bad_data,

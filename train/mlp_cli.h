@@ -11,6 +11,7 @@
 
 #include "nn/mlp.h"
 #include "train/cli.h"
+#include "train/run_directory.h"
 #include "train/dataset.h"
 
 namespace accrue::train {
@@ -44,7 +45,8 @@ nlohmann::json mlp_config_json(const MlpConfig& config);
 MlpConfig read_mlp_config(const std::filesystem::path& config_json);
 // The options' model for these images; when resuming, the checkpoint's. Throws Error(bad_data) if they contradict each
 // other.
-MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images);
+MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images,
+                     const std::optional<ResumePoint>& resume);
 
 // Updates that make the given number of epochs.
 std::int64_t updates_of_epochs(std::int64_t epochs, std::int64_t dataset_size, const BatchPlan& batch,

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -15,6 +16,7 @@
 
 #include "core/dtype.h"
 #include "core/shape.h"
+#include "core/tensor.h"
 #include "train/mapped_file.h"
 
 namespace accrue::train {
@@ -81,6 +83,8 @@ class SafetensorsWriter {
   // name, a name that is not UTF-8, and bytes that are not shape.numel() elements.
   void add(std::string name, SafetensorsDType dtype, const Shape& shape, std::span<const std::byte> bytes);
   void add(std::string name, DType dtype, const Shape& shape, std::span<const std::byte> bytes);
+  // A tensor of any device; it comes to the host when it is written, one at a time.
+  void add(std::string name, const accrue::Tensor& tensor);
   // A string that the header carries. Throws Error(internal) for a key used twice or text that is not UTF-8.
   void metadata(std::string key, std::string value);
 
@@ -88,17 +92,22 @@ class SafetensorsWriter {
   // Error(cannot_create) when the temporary cannot be opened and Error(io) when writing fails; `path` is then untouched
   // and the temporary removed.
   void write(const std::filesystem::path& path) const;
+  // The same bytes into a sink, piece by piece.
+  void write(const std::function<void(std::span<const std::byte>)>& sink) const;
 
  private:
-  struct Tensor {
+  struct Entry {
     std::string name;
     SafetensorsDType dtype;
     Shape shape;
-    std::span<const std::byte> bytes;
+    std::size_t size;                  // bytes
+    std::span<const std::byte> bytes;  // where the caller has them
+    accrue::Tensor tensor;             // or the tensor that has them
   };
-  std::string header_of(std::span<const Tensor* const> order) const;
+  void add(Entry entry);
+  std::string header_of(std::span<const Entry* const> order) const;
 
-  std::vector<Tensor> tensors_;
+  std::vector<Entry> entries_;
   std::map<std::string, std::size_t, std::less<>> names_;
   std::map<std::string, std::string> metadata_;
 };

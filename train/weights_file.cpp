@@ -15,16 +15,15 @@ bool holds_floats(const SafetensorsEntry& entry) {
 
 }  // namespace
 
-void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors) {
+SafetensorsWriter writer_of(const std::vector<FileTensor>& tensors) {
   SafetensorsWriter writer;
   writer.metadata("format", "pt");
-  std::vector<std::vector<float>> copies;  // the writer keeps spans, so copies of device memory must outlive it
-  copies.reserve(tensors.size());
-  for (const FileTensor& tensor : tensors) {
-    copies.push_back(tensor.tensor.to_vector<float>());
-    writer.add(tensor.name, DType::f32, tensor.tensor.shape(), std::as_bytes(std::span(copies.back())));
-  }
-  writer.write(path);
+  for (const FileTensor& tensor : tensors) writer.add(tensor.name, tensor.tensor);
+  return writer;
+}
+
+void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors) {
+  writer_of(tensors).write(path);
 }
 
 FittingTensors::FittingTensors(const std::filesystem::path& path, std::vector<FileTensor> tensors,
