@@ -133,14 +133,16 @@ std::optional<std::int64_t> window_of(std::string_view line) {
 
 void truncate_after(const fs::path& path, std::int64_t windows) {
   std::ifstream old(path, std::ios::binary);
-  if (!old) return;
+  // Only one that is not there: a log that cannot be opened now would keep windows that come again.
+  if (!old && errno == ENOENT) return;
+  if (!old) fail(ErrorKind::no_input, "{}: cannot be opened for reading: {}", path.string(), std::strerror(errno));
   AtomicFile fresh(path);
   for (std::string line; std::getline(old, line);) {
     const std::optional<std::int64_t> window = window_of(line);
     line += '\n';
     if (window && *window < windows) fresh.write(std::as_bytes(std::span(line)));
   }
-  if (old.bad()) fail(ErrorKind::io, "{}: reading failed", path.string());
+  if (old.bad()) fail(ErrorKind::io, "{}: reading failed: {}", path.string(), std::strerror(errno));
   fresh.commit();
 }
 
