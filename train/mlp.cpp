@@ -60,7 +60,7 @@ void run_training(MlpTrainOptions& options) {
   run.train(trainer, parameters, optimizer, accumulator);
 
   const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
-  fmt::print("test accuracy {:.2f} %\n", 100 * accuracy(logits, test, 500, machine.device));
+  run.console().print("test accuracy {:.2f} %\n", 100 * accuracy(logits, test, 500, machine.device));
 }
 
 void run_evaluation(const MlpEvalOptions& options) {

@@ -96,13 +96,14 @@ Run::Run(const TrainingOptions& options, RunSubject subject)
       config_(std::move(subject.config)),
       batch_(subject.batch),
       unit_(subject.data.unit()),
-      progress_(stdout, options.log_every) {
+      progress_(console_, options.log_every) {
   const fs::path out = options.out;
   if (!options.resume) {
     require_new_run(out);
     make_run_directory(out);
   }
   lock_.emplace(out);
+  if (!lock_->note().empty()) console_.print("{}\n", lock_->note());
   if (options.resume) {
     require_free_links(out);
   } else {
@@ -119,16 +120,15 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   const Counters counters = accumulator.counters();
   truncate_after(metrics_path(), counters.window);
   metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
-  if (!point.note.empty()) fmt::print("{}\n", point.note);
-  fmt::print("Resuming {} at update {} of {}\n", options_.out, counters.update, options_.steps);
-  for (const std::string& line : changed_rules(saved, settings_)) fmt::print("{}\n", line);
+  if (!point.note.empty()) console_.print("{}\n", point.note);
+  console_.print("Resuming {} at update {} of {}\n", options_.out, counters.update, options_.steps);
+  for (const std::string& line : changed_rules(saved, settings_)) console_.print("{}\n", line);
 }
 
 void Run::announce(const std::string& model) {
-  fmt::print("{}\ndevice: {}\nbatch: {}\n", model, describe_machine(options_.machine), batch_.to_string());
+  console_.print("{}\ndevice: {}\nbatch: {}\n", model, describe_machine(options_.machine), batch_.to_string());
   const std::string windows = describe_windows(settings_.dataset_size, batch_, partial_window(options_));
-  if (!windows.empty()) fmt::print("{}\n", windows);
-  std::fflush(stdout);
+  if (!windows.empty()) console_.print("{}\n", windows);
 }
 
 void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optimizer& optimizer,
@@ -137,7 +137,7 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   trainer.on_window = [&](const WindowRecord& record) { log(record); };
   trainer.on_overflow = [&](const WindowReport& report) {
     progress_.finish();
-    fmt::print("{}\n", describe_overflow(report));
+    console_.print("{}\n", describe_overflow(report));
   };
   trainer.on_save = [&] { save(parameters, optimizer, accumulator); };
   trainer.stop_requested = [&] { return signals.requested(); };
@@ -147,7 +147,8 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   if (end == TrainingEnd::stopped)
     fail(ErrorKind::stopped, "stopped at update {} of {}, which is saved; the same command with --resume goes on",
          accumulator.counters().update, options_.steps);
-  fmt::print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(), metrics_path().string());
+  console_.print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(),
+                 metrics_path().string());
 }
 
 // Says once that the log cannot be written, and once that it is again.
@@ -156,9 +157,9 @@ void Run::watch_log() {
   if (is_late == std::exchange(log_is_late_, is_late)) return;
   progress_.finish();
   if (is_late)
-    fmt::print(stderr, "warning: {}; training goes on, and its lines wait in memory\n", metrics_->trouble());
+    console_.warn("warning: {}; training goes on, and its lines wait in memory\n", metrics_->trouble());
   else
-    fmt::print(stderr, "{} can be written again; it has every line\n", metrics_path().string());
+    console_.warn("{} can be written again; it has every line\n", metrics_path().string());
 }
 
 void Run::log(const WindowRecord& record) {
@@ -187,7 +188,7 @@ void Run::save(const ParameterStore& parameters, optim::Optimizer& optimizer, co
   try {
     metrics_->make_durable();
   } catch (const Error& error) {
-    if (metrics_->trouble().empty()) fmt::print(stderr, "warning: {}\n", error.what());
+    if (metrics_->trouble().empty()) console_.warn("warning: {}\n", error.what());
   }
   watch_log();
   save_checkpoint(options_.out, settings_, config_, parameters, optimizer, accumulator);
