@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -72,6 +73,18 @@ std::string_view name_of(Category category) {
   return names[static_cast<std::size_t>(category)];
 }
 
+namespace {
+
+using FreeList = std::set<std::pair<std::size_t, char*>>;  // by size, then address
+
+// A place in a free list that no block has yet.
+FreeList::node_type new_place() {
+  FreeList made = {{0, nullptr}};
+  return made.extract(made.begin());
+}
+
+}  // namespace
+
 struct Allocator::State {
   struct Block {
     std::size_t bytes = 0;      // extent in the segment, red zone included
@@ -80,25 +93,46 @@ struct Allocator::State {
     Pool pool{};
     bool used = false;
     bool first_in_segment = false;
+    FreeList::node_type place = new_place();  // kept while the block is on no list: giving back must not need memory
   };
   using Blocks = std::map<char*, Block>;
 
   mutable std::mutex mutex;
-  Blocks blocks;                                                // every block of every segment, by address
-  std::array<std::set<std::pair<std::size_t, char*>>, 2> free;  // the unused ones of each pool by size, then address
+  Blocks blocks;                 // every block of every segment, by address
+  std::array<FreeList, 2> free;  // the unused ones of each pool
   MemoryStats stats;
   std::size_t limit = 0;
+  std::function<bool()> refuses;
 
-  auto& free_of(Pool pool) { return free[static_cast<std::size_t>(pool)]; }
-  void insert_free(Blocks::iterator block) { free_of(block->second.pool).emplace(block->second.bytes, block->first); }
-  void erase_free(Blocks::iterator block) { free_of(block->second.pool).erase({block->second.bytes, block->first}); }
+  // A block that is on no list and in no segment yet.
+  static Blocks::node_type new_block(Pool pool) {
+    Blocks made;
+    made.try_emplace(nullptr).first->second.pool = pool;
+    return made.extract(made.begin());
+  }
 
-  // Cuts a free block (already off the free list) down to `bytes`; the rest goes back on the list.
-  void split(Blocks::iterator block, std::size_t bytes) {
+  FreeList& free_of(Pool pool) { return free[static_cast<std::size_t>(pool)]; }
+  void insert_free(Blocks::iterator block) {
+    block->second.place.value() = {block->second.bytes, block->first};
+    free_of(block->second.pool).insert(std::move(block->second.place));
+  }
+  void erase_free(Blocks::iterator block) {
+    block->second.place = free_of(block->second.pool).extract({block->second.bytes, block->first});
+  }
+  Blocks::iterator insert_block(Blocks::node_type block, char* address, std::size_t bytes) {
+    block.key() = address;
+    block.mapped().bytes = bytes;
+    return blocks.insert(std::move(block)).position;
+  }
+
+  // Takes a block off the free list, cut down to `bytes`; the rest stays on the list.
+  void take(Blocks::iterator block, std::size_t bytes) {
     const std::size_t rest = block->second.bytes - bytes;
-    if (rest < alignment + red_zone) return;
+    if (rest < alignment + red_zone) return erase_free(block);
+    Blocks::node_type fresh = new_block(block->second.pool);  // what may fail comes first
+    erase_free(block);
     block->second.bytes = bytes;
-    insert_free(blocks.emplace(block->first + bytes, Block{.bytes = rest, .pool = block->second.pool}).first);
+    insert_free(insert_block(std::move(fresh), block->first + bytes, rest));
   }
 
   // Merges a block with a free successor in the same segment; both must be off the free list or unused.
@@ -109,6 +143,27 @@ struct Allocator::State {
     block->second.bytes += next->second.bytes;
     blocks.erase(next);
   }
+
+  // Puts a block that was in use back on the free list, merged with its free neighbours.
+  void give_back(Blocks::iterator block) {
+    block->second.used = false;
+    stats.total.live -= block->second.requested;
+    stats.by_category[static_cast<std::size_t>(block->second.category)].live -= block->second.requested;
+    absorb_next(block);
+    if (!block->second.first_in_segment && block != blocks.begin()) {
+      const auto previous = std::prev(block);
+      if (!previous->second.used) {
+        erase_free(previous);
+        previous->second.bytes += block->second.bytes;
+        blocks.erase(block);
+        block = previous;
+      }
+    }
+    insert_free(block);
+  }
+
+  // What the limit lets be taken from the device.
+  std::size_t room() const { return limit == 0 ? SIZE_MAX : limit - std::min(limit, stats.reserved); }
 
   void release_unused_segments(DeviceMemory& memory) {
     for (auto block = blocks.begin(); block != blocks.end();) {
@@ -161,47 +216,74 @@ Allocator::~Allocator() {
   delete state_;
 }
 
+void Allocator::fail_for_want_of(std::size_t bytes, Category category) const {
+  const MemoryStats& stats = state_->stats;
+  const std::size_t limit = state_->limit, below_limit = limit - std::min(limit, stats.total.live);
+  const std::size_t available = memory_.available();
+  std::string free =
+      available == SIZE_MAX ? "more than is free" : fmt::format("about {} free", format_bytes(available));
+  if (limit != 0 && state_->room() < bytes + red_zone)
+    free = fmt::format("{} free below the memory limit of {}{}", format_bytes(below_limit), format_bytes(limit),
+                       below_limit < bytes ? "" : ", in pieces that are too small");
+  std::string in_use;
+  for (std::size_t i = 0; i < category_count; ++i) {
+    if (stats.by_category[i].live == 0) continue;
+    in_use += fmt::format("{}{} of {}", in_use.empty() ? " (in use: " : ", ", format_bytes(stats.by_category[i].live),
+                          name_of(static_cast<Category>(i)));
+  }
+  if (!in_use.empty()) in_use += ")";
+  fail(ErrorKind::memory, "out of memory on {}: {} of {} needed, {}{}", device_.to_string(), format_bytes(bytes),
+       name_of(category), free, in_use);
+}
+
+void Allocator::add_segment(std::size_t extent, Category category) {
+  State& state = *state_;
+  const Pool pool = pool_of(category);
+  const bool direct = blocks_ == Blocks::direct;
+  State::Blocks::node_type block = State::new_block(pool);  // what may fail comes before memory is taken
+  block.mapped().first_in_segment = true;
+  std::size_t segment = 0;
+  void* memory = nullptr;
+  const auto take = [&](std::size_t bytes) {
+    if (bytes < extent || bytes > state.room()) return false;
+    segment = bytes;
+    return (memory = memory_.allocate(bytes)) != nullptr;
+  };
+  const std::size_t smallest = direct ? extent : round_up(extent, huge_page);
+  const std::size_t usual = direct ? extent : std::max(smallest, segment_bytes_of(pool));
+  if (!take(usual)) {
+    state.release_unused_segments(memory_);
+    // Where the limit is near, or the device nearly full, what is left may still hold what is needed, just not a
+    // segment.
+    const std::size_t within_limit = std::min(usual, state.room() / alignment * alignment);
+    const bool taken =
+        take(usual) || (within_limit < usual && take(within_limit)) || (smallest < usual && take(smallest));
+    if (!taken) fail_for_want_of(extent - (direct ? 0 : red_zone), category);
+  }
+  state.stats.reserved += segment;
+  poison(memory_, memory, segment);
+  state.insert_free(state.insert_block(std::move(block), static_cast<char*>(memory), segment));
+}
+
 void* Allocator::allocate(std::size_t bytes, Category category) {
   const std::lock_guard lock(state_->mutex);
   State& state = *state_;
   check(bytes <= SIZE_MAX / 2, "Allocator: a request of {} bytes is beyond any device", bytes);
   const std::size_t requested = round_up(std::max<std::size_t>(bytes, 1), alignment);
-  if (state.limit != 0 && state.stats.total.live + requested > state.limit)
-    fail(ErrorKind::memory, "out of memory on {}: {} of {} needed, {} of the {} allowed are in use",
-         device_.to_string(), format_bytes(requested), name_of(category), format_bytes(state.stats.total.live),
-         format_bytes(state.limit));
+  const bool beyond_limit = state.limit != 0 && state.stats.total.live + requested > state.limit;
+  if (beyond_limit || (state.refuses && state.refuses())) fail_for_want_of(requested, category);
 
   const bool direct = blocks_ == Blocks::direct;
   const std::size_t extent = direct ? std::max<std::size_t>(bytes, 1) : requested + red_zone;
   const Pool pool = pool_of(category);
-  auto& free = state.free_of(pool);
+  FreeList& free = state.free_of(pool);
   auto fit = direct ? free.end() : free.lower_bound({extent, nullptr});
   if (fit == free.end()) {
-    const std::size_t smallest = direct ? extent : round_up(extent, huge_page);
-    std::size_t segment = direct ? extent : std::max(smallest, segment_bytes_of(pool));
-    void* memory = memory_.allocate(segment);
-    if (memory == nullptr) {
-      state.release_unused_segments(memory_);
-      memory = memory_.allocate(segment);
-    }
-    if (memory == nullptr && smallest < segment) {
-      segment = smallest;  // a device that is nearly full may still hold what is needed, just not a segment of it
-      memory = memory_.allocate(segment);
-    }
-    if (memory == nullptr)
-      fail(ErrorKind::memory, "out of memory on {}: {} of {} needed, {} in use, about {} free", device_.to_string(),
-           format_bytes(requested), name_of(category), format_bytes(state.stats.total.live),
-           format_bytes(memory_.available()));
-    state.stats.reserved += segment;
-    poison(memory_, memory, segment);
-    auto* start = static_cast<char*>(memory);
-    state.insert_free(
-        state.blocks.emplace(start, State::Block{.bytes = segment, .pool = pool, .first_in_segment = true}).first);
+    add_segment(extent, category);
     fit = free.lower_bound({extent, nullptr});
   }
   const auto block = state.blocks.find(fit->second);
-  free.erase(fit);
-  state.split(block, extent);
+  state.take(block, extent);
   block->second.used = true;
   block->second.requested = requested;
   block->second.category = category;
@@ -209,7 +291,13 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
   add_usage(state.stats.by_category[static_cast<std::size_t>(category)], requested);
   unpoison(memory_, block->first, bytes);
   if (fill_fresh_blocks && bytes != 0) {
-    memory_.fill(block->first, 0xff, bytes);
+    try {
+      memory_.fill(block->first, 0xff, bytes);
+    } catch (...) {
+      poison(memory_, block->first, block->second.bytes);
+      state.give_back(block);
+      throw;
+    }
     if (pool == Pool::data) memory_.data_released();
   }
   return block->first;
@@ -218,28 +306,15 @@ void* Allocator::allocate(std::size_t bytes, Category category) {
 void Allocator::deallocate(void* pointer) noexcept {
   const std::lock_guard lock(state_->mutex);
   State& state = *state_;
-  auto block = state.blocks.find(static_cast<char*>(pointer));
+  const auto block = state.blocks.find(static_cast<char*>(pointer));
   if (block == state.blocks.end() || !block->second.used) {
     // Whoever frees what it does not own has corrupted memory or soon will: there is nothing to go on with.
     fmt::print(stderr, "accrue: Allocator: {} is freed on {}, but is no block in use\n", pointer, device_.to_string());
     std::abort();
   }
-  block->second.used = false;
   if (block->second.pool == Pool::data) memory_.data_released();
   poison(memory_, block->first, block->second.bytes);
-  state.stats.total.live -= block->second.requested;
-  state.stats.by_category[static_cast<std::size_t>(block->second.category)].live -= block->second.requested;
-  state.absorb_next(block);
-  if (!block->second.first_in_segment && block != state.blocks.begin()) {
-    const auto previous = std::prev(block);
-    if (!previous->second.used) {
-      state.erase_free(previous);
-      previous->second.bytes += block->second.bytes;
-      state.blocks.erase(block);
-      block = previous;
-    }
-  }
-  state.insert_free(block);
+  state.give_back(block);
   if (blocks_ == Blocks::direct) state.release_unused_segments(memory_);
 }
 
@@ -257,6 +332,11 @@ void Allocator::reset_peak() {
 void Allocator::set_limit(std::size_t bytes) {
   const std::lock_guard lock(state_->mutex);
   state_->limit = bytes;
+}
+
+void Allocator::refuse_when(std::function<bool()> refuses) {
+  const std::lock_guard lock(state_->mutex);
+  state_->refuses = std::move(refuses);
 }
 
 void Allocator::release_cached() {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 #include "core/device.h"
@@ -36,7 +37,7 @@ class DeviceMemory {
   // At least `bytes` bytes aligned to 64, or nullptr when there is no more.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void release(void* pointer, std::size_t bytes) noexcept = 0;
-  // Bytes that could still be allocated, as far as the system tells; for error messages.
+  // Bytes that could still be allocated, as far as the system tells; else SIZE_MAX.
   virtual std::size_t available() const = 0;
   // Whether the host may touch the memory, as AddressSanitizer's checks of the arena do.
   virtual bool host_addressable() const { return true; }
@@ -73,21 +74,31 @@ class Allocator {
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
 
-  // Uninitialised bytes (NaN patterns in sanitizer builds). Throws Error(memory) naming the need and what is free.
+  // Uninitialised bytes (NaN patterns in sanitizer builds). Throws Error(memory) naming the need, what is free and what
+  // is in use for what, or std::bad_alloc; nothing has changed then.
   void* allocate(std::size_t bytes, Category category);
-  // Ends the process with a message if `pointer` is no block in use: freed twice, or of another allocator.
+  // Allocates nothing itself, lest it fail. Ends the process with a message if `pointer` is no block in use: freed
+  // twice, or of another allocator.
   void deallocate(void* pointer) noexcept;
 
   MemoryStats stats() const;
   void reset_peak();
-  // No more than this many live bytes may be in use at once; 0 lifts the limit.
+  // No more than this many bytes may be in use or taken from the device at once; 0 lifts the limit. What is reserved
+  // already stays. (Of the bytes that sanitizer builds guard blocks with, those taken count, too.)
   void set_limit(std::size_t bytes);
+  // For tests of what a failure leaves behind: asked at every request, whether to refuse it as if the device were full.
+  // An empty function lifts it.
+  void refuse_when(std::function<bool()> refuses);
   // Returns wholly unused segments to the device.
   void release_cached();
   DeviceMemory& memory() { return memory_; }
 
  private:
   struct State;
+  // Takes a segment from the device that has room for a block of `extent` bytes; throws Error(memory) if there is none.
+  void add_segment(std::size_t extent, Category category);
+  [[noreturn]] void fail_for_want_of(std::size_t bytes, Category category) const;
+
   Device device_;
   DeviceMemory& memory_;
   Blocks blocks_;

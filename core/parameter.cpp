@@ -71,6 +71,12 @@ void Parameter::add_contribution(const Tensor& contribution) const {
   state_->fresh = false;
 }
 
+void Parameter::restore_gradient(std::span<const std::byte> bytes) const {
+  check(state().grad.defined(), "parameter {} gets a gradient before ParameterStore::allocate()", name());
+  state_->grad.copy_bytes_from_host(bytes);
+  state_->fresh = false;
+}
+
 Parameter ParameterStore::add(std::string name, const Shape& shape, Initializer initializer) {
   check(!allocated(), "ParameterStore: parameter {} is added after allocate()", name);
   check(!name.empty(), "ParameterStore: a parameter needs a name");

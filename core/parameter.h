@@ -1,8 +1,10 @@
 // Trainable parameters: named slices of a few flat buffers.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -58,6 +60,8 @@ class Parameter {
   // Adds a finished contribution, f32 of the parameter's shape, to a gradient of any dtype, rounding once; the first of
   // a window overwrites. Throws as a store without fold_gradients_with() does.
   void add_contribution(const Tensor& contribution) const;
+  // Puts back what a checkpoint kept of an open window: these bytes, of grad()'s dtype and shape, are its gradient.
+  void restore_gradient(std::span<const std::byte> bytes) const;
   // The gradient is fresh again, whatever was contributed to it in this window.
   void discard_gradient() const { state().fresh = true; }
 

@@ -16,10 +16,12 @@ Tape Tape::nested(Tape& outer) {
   Tape tape(outer.context());
   tape.outer_ = &outer;
   tape.observer_ = outer.observer_;
+  tape.poll_ = outer.poll_;
   return tape;
 }
 
 void Tape::record(std::string_view name, const Node& output, Backward backward) {
+  if (poll_) poll_();
   if (!recording_) return;
   check(recorded_.insert(output.id).second,
         "Tape: {} records an output {} that another operation has produced; one that changes nothing records nothing",
@@ -142,6 +144,7 @@ void Tape::tell_observer() {
 
 void Tape::backward() {
   while (!records_.empty()) {
+    if (poll_) poll_();
     Record record = std::move(records_.back());
     records_.pop_back();
     const auto gradient = grads_.find(record.output);

@@ -60,6 +60,11 @@ class Tape {
   using Observer = std::function<void(const Parameter&)>;
   void observe(Observer observer) { observer_ = std::move(observer); }
 
+  // Is called between operations: when one is recorded, and before each closure. What it throws comes through record()
+  // and backward(): whoever cannot wait for the end of a micro-batch ends it so.
+  using Poll = std::function<void()>;
+  void poll_with(Poll poll) { poll_ = std::move(poll); }
+
   const MicroBatchContext& context() const { return context_; }
   bool recording() const { return recording_; }
   void stop_recording() { recording_ = false; }
@@ -128,6 +133,7 @@ class Tape {
   std::vector<Contribution> contributions_;
   std::vector<Parameter> observed_;  // whose slots the closure that runs has asked for
   Observer observer_;
+  Poll poll_;
   bool closure_runs_ = false;
   Tape* outer_ = nullptr;  // of a nested tape
   std::uint64_t root_ = 0;

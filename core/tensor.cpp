@@ -78,6 +78,18 @@ void Tensor::copy_from(const Tensor& source) const {
   Allocator::of(device()).memory().copy(raw(), source.raw(), bytes());
 }
 
+void Tensor::copy_bytes_from_host(std::span<const std::byte> source) const {
+  check(source.size() == bytes(), "Tensor: {} bytes for {} {}", source.size(), name_of(dtype_), shape_);
+  Allocator::of(device()).memory().copy_from_host(raw(), source.data(), bytes());
+}
+
+std::span<const std::byte> Tensor::host_bytes(std::vector<std::byte>& buffer) const {
+  if (device().kind == DeviceKind::cpu) return {raw(), bytes()};
+  buffer.resize(bytes());
+  Allocator::of(device()).memory().copy_to_host(buffer.data(), raw(), bytes());
+  return buffer;
+}
+
 Tensor empty_like(const Tensor& tensor) { return Tensor::empty(tensor.shape(), tensor.dtype(), tensor.device()); }
 
 }  // namespace accrue

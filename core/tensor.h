@@ -83,6 +83,10 @@ class Tensor {
   void copy_from_host(std::span<const T> values) const;
   template <class T>
   std::vector<T> to_vector() const;
+  // The same for bytes of whatever dtype, for files. host_bytes() gives the tensor's own where the host may read them,
+  // else a copy in `buffer`; they are good until either is gone.
+  void copy_bytes_from_host(std::span<const std::byte> source) const;
+  std::span<const std::byte> host_bytes(std::vector<std::byte>& buffer) const;
   template <class T>
   T item() const;  // the only element; throws if there are more or none
 

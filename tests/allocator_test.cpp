@@ -27,10 +27,11 @@ using testing::error_message;
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 constexpr std::size_t segment = 32 * mebibyte;  // what the allocator takes from the device at least
 #if defined(__SANITIZE_ADDRESS__)
-constexpr std::size_t whole_segment = segment - Allocator::alignment;  // behind every block lies a guarded gap
+constexpr std::size_t gap = Allocator::alignment;  // guarded, behind every block
 #else
-constexpr std::size_t whole_segment = segment;
+constexpr std::size_t gap = 0;
 #endif
+constexpr std::size_t whole_segment = segment - gap;
 
 // Host memory of a limited size that counts what is taken from it.
 class SmallMemory final : public DeviceMemory {
@@ -251,10 +252,13 @@ TEST_F(Allocation, BeyondTheLimitSaysWhatIsNeededAndWhatIsAllowed) {
   allocator.set_limit(1024);
   char* most = take(960);
   EXPECT_EQ(error_message([&] { take(100, Category::gradients); }, ErrorKind::memory),
-            "out of memory on cpu: 128 B of gradients needed, 960 B of the 1.0 KiB allowed are in use");
+            "out of memory on cpu: 128 B of gradients needed, 64 B free below the memory limit of 1.0 KiB "
+            "(in use: 960 B of activations)");
   EXPECT_EQ(allocator.stats().total.live, 960u);
   EXPECT_EQ(allocator.stats().total.peak, 960u);
-  char* rest = take(64);  // exactly the limit
+  allocator.set_limit(1024 + 2 * gap);
+  char* rest = take(64);
+  EXPECT_EQ(memory.taken, 1024 + 2 * gap);  // exactly the limit
   allocator.deallocate(most);
   allocator.deallocate(rest);
   char* all = take(1024);
@@ -263,10 +267,62 @@ TEST_F(Allocation, BeyondTheLimitSaysWhatIsNeededAndWhatIsAllowed) {
   allocator.deallocate(all);
 }
 
+TEST_F(Allocation, NothingBeyondTheLimitIsTakenFromTheDevice) {
+  allocator.set_limit(40 * mebibyte);
+  char* first = take(26 * mebibyte, Category::parameters);
+  EXPECT_EQ(memory.taken, segment);
+  EXPECT_EQ(
+      error_message([&] { take(10 * mebibyte); }, ErrorKind::memory),
+      "out of memory on cpu: 10.0 MiB of activations needed, 14.0 MiB free below the memory limit of 40.0 MiB, in "
+      "pieces that are too small (in use: 26.0 MiB of parameters)");
+  char* second = take(7 * mebibyte);  // of which the rest of the first segment is too small
+  EXPECT_EQ(memory.taken, 40 * mebibyte);
+  allocator.deallocate(first);
+  allocator.deallocate(second);
+  char* large = take(39 * mebibyte);  // instead of what is cached
+  EXPECT_EQ(memory.taken, 40 * mebibyte);
+  allocator.deallocate(large);
+}
+
+RC_GTEST_FIXTURE_PROP(Allocation, StaysBelowAnyLimitAndUsesItWhereAllIsFree, ()) {
+  const std::size_t limit = *rc::gen::inRange<std::size_t>(1, 6 * mebibyte);
+  allocator.release_cached();
+  allocator.set_limit(limit);
+  std::vector<char*> live;
+  for (const std::size_t bytes :
+       *rc::gen::container<std::vector<std::size_t>>(rc::gen::inRange<std::size_t>(0, 2 * limit))) {
+    if (bytes % 3 == 0 && !live.empty()) {
+      allocator.deallocate(live.back());
+      live.pop_back();
+    }
+    try {
+      live.push_back(take(bytes, bytes % 2 == 0 ? Category::data : Category::activations));
+    } catch (const Error& error) {
+      RC_ASSERT(error.kind() == ErrorKind::memory);
+    }
+    RC_ASSERT(memory.taken <= limit);
+    RC_ASSERT(memory.taken == allocator.stats().reserved);
+  }
+  for (char* block : live) allocator.deallocate(block);
+  const std::size_t most = limit / Allocator::alignment * Allocator::alignment;
+  if (most > gap) allocator.deallocate(take(most - gap));
+}
+
+TEST_F(Allocation, IsRefusedWhenATestSaysSo) {
+  bool refuses = true;
+  allocator.refuse_when([&] { return refuses; });
+  EXPECT_THAT(error_message([&] { take(64); }, ErrorKind::memory), ::testing::HasSubstr("64 B of activations needed"));
+  EXPECT_EQ(memory.requests, 0);
+  refuses = false;
+  allocator.deallocate(take(64));
+  allocator.refuse_when({});
+  allocator.deallocate(take(64));
+}
+
 TEST_F(Allocation, BeyondTheDeviceSaysWhatIsNeededAndWhatIsFree) {
   char* block = take(64, Category::parameters);  // a segment: 224 MiB are left
   EXPECT_EQ(error_message([&] { take(300 * mebibyte); }, ErrorKind::memory),
-            "out of memory on cpu: 300.0 MiB of activations needed, 64 B in use, about 224.0 MiB free");
+            "out of memory on cpu: 300.0 MiB of activations needed, about 224.0 MiB free (in use: 64 B of parameters)");
   EXPECT_EQ(allocator.stats().total.live, 64u);
   EXPECT_EQ(allocator.stats().reserved, segment);
   allocator.deallocate(block);

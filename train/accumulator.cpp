@@ -32,6 +32,13 @@ kernels::StepState state_of_dropped_window(const Tensor& state) {
   }
 }
 
+void forget_sums(kernels::StepState& state) {
+  state.loss_sum = 0;
+  state.target_count = 0;
+  state.squared_norm = 0;
+  state.found_inf = 0;
+}
+
 kernels::StepState state_in(const std::byte* bytes) {
   kernels::StepState state;
   std::memcpy(&state, bytes, sizeof state);
@@ -86,6 +93,7 @@ Accumulator::Accumulator(ParameterStore& parameters, optim::Optimizer& optimizer
 Tape Accumulator::begin_micro_batch(std::int64_t samples) {
   check(samples >= 0, "Accumulator: a micro-batch of {} samples", samples);
   if (!timed_) start_stopwatch();
+  samples_of_micro_batch_ = samples;
   return repeat_micro_batch(window_, std::exchange(samples_in_window_, samples_in_window_ + samples),
                             kernels::loss_scale_of(state_));
 }
@@ -100,8 +108,16 @@ Tape Accumulator::repeat_micro_batch(std::int64_t window, std::int64_t first_sam
   return Tape(std::move(context));
 }
 
+void Accumulator::abandon_micro_batch() { samples_in_window_ -= std::exchange(samples_of_micro_batch_, 0); }
+
 std::optional<WindowReport> Accumulator::accumulate(Tape& tape, const nn::Loss& loss) {
-  tape.backward(loss.terms);
+  try {
+    tape.backward(loss.terms);
+  } catch (...) {
+    forget_window();
+    throw;
+  }
+  samples_of_micro_batch_ = 0;
   kernels::add_loss_terms({.state = state_, .terms = loss.terms});
   ++micro_;
   ++micro_in_window_;
@@ -114,6 +130,13 @@ void Accumulator::open_window(std::int64_t micro_batches) {
   check(micro_batches >= 1, "Accumulator: a window needs at least one micro-batch, but got {}", micro_batches);
   planned_ = micro_batches;
   start_stopwatch();
+}
+
+void Accumulator::continue_window(std::int64_t micro_batches) {
+  check(window_open(), "Accumulator: continue_window() between windows");
+  check(micro_batches >= 1, "Accumulator: an open window has at least one micro-batch to come, but got {}",
+        micro_batches);
+  planned_ = micro_in_window_ + micro_batches;
 }
 
 std::optional<WindowReport> Accumulator::close_window() {
@@ -129,10 +152,7 @@ std::int64_t Accumulator::drop_window() {
   for (Closed& closed : closed_)
     if (closed.under_way && state_in(closed.before->wait()).held != 0) throw_bad_data(closed);
   kernels::StepState state = state_of_dropped_window(state_);
-  state.loss_sum = 0;
-  state.target_count = 0;
-  state.squared_norm = 0;
-  state.found_inf = 0;
+  forget_sums(state);
   // Bad data of this window holds nobody up any more; an overflow of a closed one is still to be reported.
   if (!reports_to_come()) state.held = 0;
   kernels::write_step_state(state_, state);
@@ -159,13 +179,15 @@ std::optional<WindowReport> Accumulator::step() {
   closed.stopwatch->stop();
   closed.under_way = true;
   closed.first_micro = micro_ - micro_in_window_;
-  closed.report = {.window = window_, .micro_batches = micro_in_window_, .samples = samples_in_window_};
+  closed.report = {.window = window_,
+                   .micro_batches = micro_in_window_,
+                   .samples = samples_in_window_,
+                   .timed_samples = samples_in_window_ - restored_samples_};
   open(window_ + 1, micro_);
   return collect(options_.reports == Reports::at_once ? closed : closed_of(window_));
 }
 
 std::optional<WindowReport> Accumulator::flush() {
-  check(!window_open(), "Accumulator: flush() inside a window of {} micro-batches so far", micro_in_window_);
   return collect(closed_of(window_ + 1));
 }
 
@@ -185,14 +207,31 @@ void Accumulator::open(std::int64_t window, std::int64_t micro) {
   micro_ = micro;
   micro_in_window_ = 0;
   samples_in_window_ = 0;
+  samples_of_micro_batch_ = 0;
+  restored_samples_ = 0;
   planned_ = options_.accumulation;
   timed_ = false;
+}
+
+// The weights are those from before the open window; with its sums gone it can start again. A device that no longer
+// answers keeps its sums, but then nothing can be computed there anyway, and the error under way says more.
+void Accumulator::forget_window() noexcept {
+  try {
+    open(window_, micro_ - micro_in_window_);
+    kernels::StepState state = state_of_dropped_window(state_);
+    forget_sums(state);
+    if (!reports_to_come()) state.held = 0;
+    kernels::write_step_state(state_, state);
+  } catch (...) {
+    return;
+  }
 }
 
 // What has been begun since an overflow, or since a device met bad data, has been held: it is forgotten.
 void Accumulator::reopen(std::int64_t window, std::int64_t micro) {
   for (Closed& closed : closed_) closed.under_way = false;
   kernels::StepState state = state_of_dropped_window(state_);
+  forget_sums(state);
   state.held = 0;
   kernels::write_step_state(state_, state);
   open(window, micro);
@@ -276,25 +315,45 @@ Counters Accumulator::counters() const {
 }
 
 Accumulator::State Accumulator::state() const {
-  check(!window_open(), "Accumulator: state() inside a window");
   check(!reports_to_come(), "Accumulator: state() before flush()");
   return {.micro = micro_,
           .window = window_,
           .dynamic_scaling = options_.scaling.dynamic,
-          .step = kernels::read_step_state(state_)};
+          .step = kernels::read_step_state(state_),
+          .micro_in_window = micro_in_window_,
+          .samples_in_window = samples_in_window_,
+          .normalisation = options_.normalisation,
+          .accumulate_dtype = parameters_.accumulate_dtype()};
+}
+
+// The loss scale is the state's own where both are dynamic.
+bool Accumulator::continues(const State& state) const {
+  const bool same_scale =
+      state.dynamic_scaling == options_.scaling.dynamic &&
+      (options_.scaling.dynamic || state.step.loss_scale == options_.loss_scale);
+  return state.micro_in_window > 0 && same_scale && state.normalisation == options_.normalisation &&
+         state.accumulate_dtype == parameters_.accumulate_dtype();
 }
 
 void Accumulator::restore(const State& state) {
   check(!window_open(), "Accumulator: restore() inside a window");
   for (Closed& closed : closed_) closed.under_way = false;
+  const bool goes_on = continues(state);
   kernels::StepState step = state.step;
-  step.floor_overflows = 0;  // whoever resumes a run that has given up means to give it another chance
+  // Whoever resumes a run that has given up means to give it another chance.
+  if (step.floor_overflows >= options_.patience) step.floor_overflows = 0;
   if (!state.dynamic_scaling || !options_.scaling.dynamic) {
     step.loss_scale = options_.loss_scale;
     step.clean_windows = 0;
   }
+  if (!goes_on) forget_sums(step);
   kernels::write_step_state(state_, step);
-  open(state.window, state.micro);
+  open(state.window, state.micro - (goes_on ? 0 : state.micro_in_window));
+  if (goes_on) {
+    micro_in_window_ = state.micro_in_window;
+    samples_in_window_ = restored_samples_ = state.samples_in_window;
+    planned_ = micro_in_window_ + 1;  // until continue_window()
+  }
 }
 
 }  // namespace accrue::train

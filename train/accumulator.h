@@ -75,6 +75,7 @@ struct WindowReport {
   double loss_scale = 1;             // sigma of this window
   double next_loss_scale = 1;        // and of the next one
   double seconds = 0;                // that the device took, from open_window() or the first micro-batch to the step
+  std::int64_t timed_samples = 0;    // the samples of those seconds: fewer where the window was resumed in its middle
   std::optional<Overflow> overflow;  // of a skipped or replayed window
 };
 
@@ -96,18 +97,25 @@ class Accumulator {
   // The tape of the next micro-batch, of this many samples: carries seed, window, the samples' index in the window and
   // the loss scale.
   Tape begin_micro_batch(std::int64_t samples);
+  // The micro-batch begun last is given up before its backward pass: it has left no trace.
+  void abandon_micro_batch();
   // Runs the backward pass into the parameters' gradients; with the window's last micro-batch also the optimizer step.
+  // Where the backward pass throws, so does this, and the window is to start again: what had arrived of it is forgotten.
   // Returns the report that is due then (Reports). With one of an overflow, a window that was begun after that one has
   // left no trace: next_window() says which one comes now. Throws Error(numeric) when the patience is at an end, with
   // every window closed and counted: a checkpoint can still be made of what is there.
   std::optional<WindowReport> accumulate(Tape& tape, const nn::Loss& loss);
-  // The report of a closed window that is still to come; waits for the device. Between windows, before counters() and
-  // state().
+  // The report of a closed window that is still to come; waits for the device. Between micro-batches, before counters()
+  // and state(). As with accumulate(), the report of an overflow means that an open window has left no trace.
   std::optional<WindowReport> flush();
 
   // The coming window has this many micro-batches (a last, ragged or partial one). Only between windows.
   void open_window(std::int64_t micro_batches);
   bool window_open() const { return micro_in_window_ > 0; }
+  // The open window, which a checkpoint has restored, has this many micro-batches to come.
+  void continue_window(std::int64_t micro_batches);
+  // Samples of the open window that have arrived.
+  std::int64_t samples_in_window() const { return samples_in_window_; }
   // The number of the window that is open, or that opens next.
   std::int64_t next_window() const { return window_; }
   // A tape for a micro-batch that was run before, with its random numbers and that loss scale (f32 [1] on the device).
@@ -128,15 +136,26 @@ class Accumulator {
   // The report of the window that closed last: also of one that ended with Error(numeric), which returns none.
   const std::optional<WindowReport>& last_window() const { return last_window_; }
 
-  // Between windows, with no report still to come: everything beside weights and optimizer that a checkpoint needs.
+  // Between micro-batches, with no report still to come: everything that a checkpoint needs beside weights, optimizer
+  // and, inside a window, the gradients (contract 23).
   struct State {
-    std::int64_t micro = 0;
+    std::int64_t micro = 0;  // all micro-batches, those of the open window among them
     std::int64_t window = 0;
     bool dynamic_scaling = false;
     kernels::StepState step;
+    // Of the open window; 0 between windows.
+    std::int64_t micro_in_window = 0;
+    std::int64_t samples_in_window = 0;
+    // What else its sums depend on.
+    Normalisation normalisation = Normalisation::targets;
+    DType accumulate_dtype = DType::f32;
   };
   State state() const;
-  // A loss scale that was or is not dynamic begins anew, as the options say.
+  // Whether an open window of that state can go on here: its sums were made by this accumulator's rules.
+  bool continues(const State& state) const;
+  // A loss scale that was or is not dynamic begins anew, as the options say. Where an open window goes on, the caller
+  // puts its gradients back afterwards (Parameter::restore_gradient), and continue_window() says how it ends; where it
+  // cannot, it starts again.
   void restore(const State& state);
 
  private:
@@ -156,6 +175,7 @@ class Accumulator {
   void start_stopwatch();
   void open(std::int64_t window, std::int64_t micro);
   void reopen(std::int64_t window, std::int64_t micro);
+  void forget_window() noexcept;
   std::optional<WindowReport> collect(Closed& closed);
   void complete(WindowReport& report, const kernels::StepState& before, const kernels::StepState& after) const;
   [[noreturn]] void throw_bad_data(const Closed& closed);
@@ -169,6 +189,8 @@ class Accumulator {
   std::int64_t planned_;
   std::int64_t micro_ = 0, window_ = 0;
   std::int64_t micro_in_window_ = 0, samples_in_window_ = 0;
+  std::int64_t samples_of_micro_batch_ = 0;  // of the one begun last
+  std::int64_t restored_samples_ = 0;        // of the open window, that arrived before it was resumed
   bool timed_ = false;  // the coming window's stopwatch runs
   std::optional<WindowReport> last_window_;
 };

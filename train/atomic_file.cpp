@@ -25,6 +25,11 @@ auto retry_interrupted(Call&& call) {
   return result;
 }
 
+// On Linux the descriptor is gone even when close() reports an interruption, so that it is not called again.
+void close_written(int fd, const std::filesystem::path& path) {
+  if (::close(fd) != 0 && errno != EINTR) fail_io(path, "closed", errno);
+}
+
 std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
@@ -51,6 +56,31 @@ void make_durable(const std::filesystem::path& path) {
   if (status != 0 && error != EINVAL) fail_io(path, "made durable", error);
 }
 
+void forget_cached(const std::filesystem::path& path) {
+  const int fd = retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
+  if (fd < 0) return;
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  ::close(fd);
+}
+
+NewFile::NewFile(std::filesystem::path path) : path_(std::move(path)) {
+  fd_ = retry_interrupted([&] { return ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
+  if (fd_ < 0)
+    fail(ErrorKind::cannot_create, "{}: cannot be created: {}; check that its folder may be written and has free space",
+         path_.string(), std::generic_category().message(errno));
+}
+
+NewFile::~NewFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void NewFile::write(std::span<const std::byte> bytes) { write_all(fd_, bytes, path_); }
+
+void NewFile::finish() {
+  if (retry_interrupted([&] { return ::fsync(fd_); }) != 0) fail_io(path_, "made durable", errno);
+  close_written(std::exchange(fd_, -1), path_);
+}
+
 void write_text_atomically(const std::filesystem::path& path, std::string_view text) {
   AtomicFile file(path);
   file.write(std::as_bytes(std::span(text)));
@@ -75,16 +105,10 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   write_all(fd_, bytes, temporary_);
 }
 
-void AtomicFile::close() {
-  // Not retried: on Linux the descriptor is gone even when close() reports an interruption.
-  const int status = ::close(std::exchange(fd_, -1));
-  if (status != 0 && errno != EINTR) fail_io(temporary_, "closed", errno);
-}
-
 void AtomicFile::commit() {
   check(fd_ >= 0, "AtomicFile: {} is committed twice", path_.string());
   if (retry_interrupted([&] { return ::fsync(fd_); }) != 0) fail_io(temporary_, "made durable", errno);
-  close();
+  close_written(std::exchange(fd_, -1), temporary_);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io(path_, "replaced by its new version", errno);
   renamed_ = true;
   make_durable(folder_of(path_));

@@ -2,169 +2,119 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <system_error>
 
-#include "train/atomic_file.h"
-#include "train/json_value.h"
-#include "train/mapped_file.h"
 #include "train/run_directory.h"
-#include "train/safetensors.h"
+#include "train/sealed_folder.h"
 #include "train/weights_file.h"
+#include "train/window_file.h"
 
 namespace accrue::train {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int format_version = 3;
+constexpr const char* model_file = "model.safetensors";
+constexpr const char* optimizer_file = "optimizer.safetensors";
+constexpr const char* window_file = "window.safetensors";
+constexpr const char* config_file = "config.json";
+constexpr const char* state_file = "state.json";
+constexpr const char* files_of_every_checkpoint[] = {state_file, config_file, model_file, optimizer_file};
 
-nlohmann::json state_json(const RunSettings& settings, const std::string& optimizer, const Accumulator::State& state) {
-  nlohmann::json json{{"format_version", format_version},
-                      {"optimizer", optimizer},
-                      {"micro", state.micro},
-                      {"window", state.window},
-                      {"update", state.step.update},
-                      {"skipped", state.step.skipped},
-                      {"empty", state.step.empty},
-                      {"replayed", state.step.replayed},
-                      {"loss_scaling", state.dynamic_scaling ? "dynamic" : "static"},
-                      {"loss_scale", state.step.loss_scale},
-                      {"clean_windows", state.step.clean_windows}};
-  write_settings(json, settings);
-  return json;
+CheckpointState read_state(const fs::path& checkpoint) {
+  return state_from_json(read_json(checkpoint / state_file), checkpoint / state_file);
 }
 
-// window = update + skipped + empty (contract 5), in an order that cannot overflow.
-bool consistent(const Accumulator::State& state) {
-  const kernels::StepState& step = state.step;
-  return state.micro >= 0 && step.update >= 0 && step.skipped >= 0 && step.empty >= 0 && step.update <= state.window &&
-         step.skipped <= state.window - step.update && step.empty == state.window - step.update - step.skipped &&
-         step.replayed >= 0 && step.clean_windows >= 0 && step.clean_windows <= step.update;
+void write_tensor_file(SealedFolderWriter& folder, const char* name, const SafetensorsWriter& tensors) {
+  folder.write(name, [&](const SealedFolderWriter::Sink& sink) { tensors.write(sink); });
 }
 
-bool saved_scaling(const nlohmann::json& json, const fs::path& file) {
-  const auto scaling = json_member<std::string>(json, "loss_scaling", file);
-  if (scaling != "dynamic" && scaling != "static")
-    fail(ErrorKind::bad_data, "{}: loss_scaling is '{}', but must be dynamic or static; the file is damaged",
-         file.string(), scaling);
-  return scaling == "dynamic";
-}
-
-Accumulator::State saved_state(const nlohmann::json& json, const fs::path& file) {
-  Accumulator::State state{.micro = json_member<std::int64_t>(json, "micro", file),
-                           .window = json_member<std::int64_t>(json, "window", file),
-                           .dynamic_scaling = saved_scaling(json, file)};
-  state.step.update = json_member<std::int64_t>(json, "update", file);
-  state.step.skipped = json_member<std::int64_t>(json, "skipped", file);
-  state.step.empty = json_member<std::int64_t>(json, "empty", file);
-  state.step.replayed = json_member<std::int64_t>(json, "replayed", file);
-  state.step.loss_scale = json_member<float>(json, "loss_scale", file);
-  state.step.clean_windows = json_member<std::int64_t>(json, "clean_windows", file);
-  if (!consistent(state))
-    fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
-  constexpr kernels::LossScaling bounds;
-  const float scale = state.step.loss_scale;
-  if (!kernels::is_power_of_two(scale) || (state.dynamic_scaling && (scale < bounds.minimum || scale > bounds.maximum)))
-    fail(ErrorKind::bad_data, "{}: loss_scale is {}, but must be a power of two{}; the file is damaged", file.string(),
-         scale, state.dynamic_scaling ? fmt::format(" in [{}, {}]", bounds.minimum, bounds.maximum) : std::string());
-  return state;
-}
-
-// All that state.json says.
-struct SavedState {
-  RunSettings settings;
-  std::string optimizer;
-  Accumulator::State state;
-};
-
-SavedState read_state(const fs::path& checkpoint) {
-  const fs::path file = checkpoint / "state.json";
-  const nlohmann::json json = read_json(file);
-  const int version = json_member<int>(json, "format_version", file);
-  if (version != format_version)
-    throw OtherFormat(ErrorKind::bad_data, fmt::format("{}: format version {}, but this Accrue reads version {}",
-                                                       file.string(), version, format_version));
-  return {.settings = read_settings(json, file),
-          .optimizer = json_member<std::string>(json, "optimizer", file),
-          .state = saved_state(json, file)};
-}
-
-// Replaces a directory by a new one. Between the two renames a reader finds neither, and after a crash there
-// find_resume_point() finds the old one under its other name; the directory that is there is never half of one.
-void replace_directory(const fs::path& fresh, const fs::path& target) {
-  std::error_code error;
-  const fs::path old = target.string() + ".old";
-  fs::remove_all(old, error);
-  fs::rename(target, old, error);
-  fs::rename(fresh, target, error);
-  if (error) fail(ErrorKind::io, "{}: cannot be renamed: {}", fresh.string(), error.message());
-  fs::remove_all(old, error);
+void write_json(SealedFolderWriter& folder, const char* name, const nlohmann::json& json) {
+  folder.write(name, json.dump(2) + "\n");
 }
 
 }  // namespace
 
-void save_checkpoint(const fs::path& run, const RunSettings& settings, const nlohmann::json& config,
-                     const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator) {
-  const Accumulator::State state = accumulator.state();
-  const std::string name = fmt::format("update-{:08}", state.step.update);
-  const fs::path final_directory = run / "checkpoints" / name, temporary = run / "checkpoints" / (name + ".tmp");
-  std::error_code error;
-  fs::remove_all(temporary, error);
-  fs::create_directories(temporary, error);
-  if (error) fail(ErrorKind::cannot_create, "{}: cannot be created: {}", temporary.string(), error.message());
-
-  write_tensors(temporary / "model.safetensors", parameter_tensors(parameters));
-  write_tensors(temporary / "optimizer.safetensors", optimizer_tensors(parameters, optimizer));
-  write_text_atomically(temporary / "config.json", config.dump(2) + "\n");
-  write_text_atomically(temporary / "state.json", state_json(settings, optimizer.name(), state).dump(2) + "\n");
-  replace_directory(temporary, final_directory);
+std::string save_checkpoint(const fs::path& run, const CheckpointContent& content, std::int64_t keep) {
+  require_free_links(run);
+  const Accumulator::State state = content.accumulator.state();
+  SealedFolderWriter folder(run / "checkpoints");
+  write_tensor_file(folder, model_file, writer_of(parameter_tensors(content.parameters)));
+  write_tensor_file(folder, optimizer_file, writer_of(optimizer_tensors(content.parameters, content.optimizer)));
+  if (state.micro_in_window > 0) {
+    SafetensorsWriter window;
+    add_window(window, content.parameters, state.step);
+    write_tensor_file(folder, window_file, window);
+  }
+  write_json(folder, config_file, content.config);
+  write_json(folder, state_file,
+             state_to_json({.settings = content.settings,
+                            .optimizer = content.optimizer.name(),
+                            .accumulator = state,
+                            .trainer = content.trainer}));
+  const std::string name = new_checkpoint_name(run, state.step.update);
+  folder.publish(name);
   point_links(run, name);
+  return keep > 0 ? prune_checkpoints(run, keep) : std::string();
+}
+
+std::string damage_of_checkpoint(const fs::path& checkpoint) {
+  std::string damage = damage_of_folder(checkpoint, files_of_every_checkpoint);
+  if (!damage.empty()) return damage;
+  std::error_code error;
+  const bool has_window = fs::exists(checkpoint / window_file, error);
+  static constexpr const char* window_files[] = {window_file};
+  return has_window ? damage_of_folder(checkpoint, window_files) : std::string();
 }
 
 fs::path find_checkpoint(const fs::path& path) {
   std::error_code error;
   for (const fs::path& candidate : {path / "latest", path}) {
-    if (fs::exists(candidate / "state.json", error)) return candidate;
+    if (!fs::exists(candidate / state_file, error)) continue;
+    const std::string damage = damage_of_checkpoint(candidate);
+    if (damage.empty()) return candidate;
+    fail(ErrorKind::bad_data, "{}; name an older checkpoint of the run's checkpoints/", damage);
   }
   fail(ErrorKind::no_input, "{}: no checkpoint here; a training run with --out {} makes one", path.string(),
        path.string());
 }
 
 void require_readable_checkpoint(const fs::path& checkpoint) {
-  read_state(checkpoint);
-  read_json(checkpoint / "config.json");
-  for (const char* name : {"model.safetensors", "optimizer.safetensors"}) SafetensorsFile(checkpoint / name);
+  const CheckpointState state = read_state(checkpoint);
+  read_json(checkpoint / config_file);
+  for (const char* name : {model_file, optimizer_file}) SafetensorsFile(checkpoint / name);
+  if (state.accumulator.micro_in_window > 0) SafetensorsFile(checkpoint / window_file);
 }
 
-RunSettings resume_checkpoint(const fs::path& checkpoint, const RunSettings& settings, const ParameterStore& parameters,
-                              optim::Optimizer& optimizer, Accumulator& accumulator) {
-  const SavedState saved = read_state(checkpoint);
+ResumedCheckpoint resume_checkpoint(const fs::path& checkpoint, const RunSettings& settings,
+                                    const ParameterStore& parameters, optim::Optimizer& optimizer,
+                                    Accumulator& accumulator) {
+  CheckpointState saved = read_state(checkpoint);
   require_same_data_cursor(saved.settings, settings);
   if (saved.optimizer != optimizer.name())
     fail(ErrorKind::usage, "--resume: the checkpoint was made with the optimizer {}, but this run has {}",
          saved.optimizer, optimizer.name());
-  // Both files are checked before either overwrites anything.
-  const FittingTensors weights(checkpoint / "model.safetensors", parameter_tensors(parameters));
-  const FittingTensors buffers(checkpoint / "optimizer.safetensors", optimizer_tensors(parameters, optimizer));
+  // All files are checked before any of them overwrites anything.
+  const FittingTensors weights(checkpoint / model_file, parameter_tensors(parameters));
+  const FittingTensors buffers(checkpoint / optimizer_file, optimizer_tensors(parameters, optimizer));
+  const bool inside_window = saved.accumulator.micro_in_window > 0;
+  std::optional<WindowFile> window;
+  if (inside_window && accumulator.continues(saved.accumulator)) window.emplace(checkpoint / window_file, parameters);
   weights.load();
   refresh_compute_copy(parameters);
   buffers.load();
-  accumulator.restore(saved.state);
-  return saved.settings;
+  if (window) window->load(saved.accumulator.step);
+  accumulator.restore(saved.accumulator);
+  if (window) window->load(parameters);
+  return {.settings = saved.settings,
+          .trainer = saved.trainer,
+          .window_starts_again = inside_window && !window.has_value()};
 }
 
 void load_weights(const fs::path& checkpoint, const ParameterStore& parameters) {
-  FittingTensors(checkpoint / "model.safetensors", parameter_tensors(parameters)).load();
+  FittingTensors(checkpoint / model_file, parameter_tensors(parameters)).load();
   refresh_compute_copy(parameters);
-}
-
-nlohmann::json read_json(const fs::path& path) {
-  const MappedFile file(path);
-  const nlohmann::json json = nlohmann::json::parse(file.bytes().begin(), file.bytes().end(), nullptr, false);
-  if (json.is_discarded() || !json.is_object())
-    fail(ErrorKind::bad_data, "{}: not a JSON object; the file is damaged or not one of Accrue's", path.string());
-  return json;
 }
 
 }  // namespace accrue::train

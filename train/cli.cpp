@@ -13,17 +13,20 @@
 #include <cstdio>
 #include <iterator>
 #include <new>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "core/cuda_devices.h"
+#include "core/format_bytes.h"
 #include "kernels/attention_kernel.h"
 #include "kernels/matmul_epilogues.h"
 #include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "optim/schedule.h"
 #include "train/console.h"
+#include "train/memory_advice.h"
 #include "train/nearest.h"
 
 namespace accrue::train {
@@ -98,9 +101,9 @@ int parse_error(const CLI::App& app, const CLI::ParseError& error) {
 // What makes the chosen command need less memory.
 std::string memory_advice(const CLI::App& app) {
   const std::string command = innermost(app).get_name();
-  if (command == "train")
-    return "a smaller --micro-batch with a larger --accumulation gives the same update in less memory (for less memory "
-           "of parameters, gradients or optimizer state only a smaller model helps)";
+  if (command == "train")  // before the first micro-batch: train/memory_advice.h has what helps from there on
+    return "this is before the first micro-batch, so that only a smaller model (or, for half the gradients' bytes, "
+           "--accumulate-dtype bf16) helps";
   if (command == "verify") return "smaller --splits or a smaller model need less memory";
   if (command == "eval") return "a smaller --micro-batch gives the same result in less memory";
   return "a smaller model needs less memory";
@@ -121,6 +124,8 @@ int run_command(CLI::App& app, int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& error) {
     return parse_error(app, error);
+  } catch (const AdvisedError& error) {
+    return report_error(app, error.kind(), fmt::format("error: {}", error.what()));
   } catch (const Error& error) {
     switch (error.kind()) {
       case ErrorKind::usage:
@@ -133,6 +138,8 @@ int run_command(CLI::App& app, int argc, char** argv) {
         return report_error(app, error.kind(), fmt::format("error: {}", error.what()));
     }
   } catch (const std::bad_alloc&) {
+    return report_error(app, ErrorKind::memory, fmt::format("error: out of host memory; {}", memory_advice(app)));
+  } catch (const std::length_error&) {  // more elements than a vector may have
     return report_error(app, ErrorKind::memory, fmt::format("error: out of host memory; {}", memory_advice(app)));
   } catch (const std::system_error& error) {
     return report_error(app, ErrorKind::io, fmt::format("error: {}", error.what()));
@@ -175,6 +182,16 @@ void require_seed(CLI::Option* option) {
   });
 }
 
+void require_bytes(CLI::Option* option) {
+  option->check([](const std::string& text) {
+    if (parse_bytes(text)) return std::string();
+    return fmt::format(
+        "must be a whole number of bytes, at least 1, or one with K, M, G or T (powers of 1000) or KiB, MiB, GiB or "
+        "TiB (of 1024) right behind it, as in 512MiB, but is '{}'",
+        text);
+  });
+}
+
 void require_path(CLI::Option* option) {
   option->check([](const std::string& text) {
     return text.empty() ? std::string("must name a file or directory, but is empty") : std::string();
@@ -211,18 +228,39 @@ void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption preci
                      ->group(group),
                  {"bias", "all"});
   require_at_least(app.add_option("--threads", o.threads, "CPU threads [all cores]")->group(group), 1, 4096);
+  require_bytes(app.add_option("--memory-limit", o.memory_limit,
+                               "Most memory to take from the device, as in 1500000000, 1500M (powers of 1000), 2GiB "
+                               "(of 1024) [what is there]")
+                    ->group(group));
 }
 
 void add_training_options(CLI::App& app, TrainingOptions& o) {
   require_path(
       app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run"));
-  app.add_flag("--resume", o.resume, "Continue from the newest checkpoint in --out")->group("Run");
+  app.add_option(
+         "--resume", o.resume,
+         "Continue the run in --out from its newest checkpoint; with 'auto' also begin it if there is none; with "
+         "a PATH from that checkpoint")
+      ->type_name("[auto|PATH]")
+      ->expected(0, 1)
+      ->group("Run");
   require_at_least(
       app.add_option("--evaluate-every", o.evaluate_every, "Updates between validations; 0: at the end only")
           ->capture_default_str()
           ->group("Run"),
       0);
-  require_at_least(app.add_option("--save-every", o.save_every, "Updates between checkpoints; 0: at the end only")
+  app.add_option(
+         "--save-every", o.save_every,
+         "Updates between checkpoints, or the time with s, min or h (10min: inside a window, too); 0: at the end "
+         "only")
+      ->capture_default_str()
+      ->group("Run")
+      ->check([](const std::string& text) {
+        return parse_save_interval(text)
+                   ? std::string()
+                   : fmt::format("must be a number of updates, or a time such as 90s, 10min or 2h, but is '{}'", text);
+      });
+  require_at_least(app.add_option("--keep", o.keep, "Checkpoints to keep, the newest ones; 0: all")
                        ->capture_default_str()
                        ->group("Run"),
                    0);
@@ -327,6 +365,7 @@ Machine use_machine(const MachineOptions& options) {
                                 : options.attention == "native" ? AttentionKernel::native
                                                                 : AttentionKernel::automatic);
   if (options.threads > 0) kernels::set_thread_count(options.threads);
+  if (options.memory_limit) Allocator::of(machine.device).set_limit(parse_bytes(*options.memory_limit).value());
   return machine;
 }
 
@@ -394,7 +433,21 @@ TrainerOptions trainer_options(const TrainingOptions& o, const BatchPlan& batch)
           .partial = partial_window(o),
           .seed = o.seed,
           .evaluate_every = o.evaluate_every,
-          .save_every = o.save_every};
+          .save_every = parse_save_interval(o.save_every).value_or(SaveInterval())};
+}
+
+std::optional<SaveInterval> parse_save_interval(const std::string& text) {
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  constexpr std::int64_t a_thousand_years = std::int64_t{1} << 35;  // seconds: what a clock counts in nanoseconds
+  if (error != std::errc() || count < 0) return std::nullopt;
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (unit.empty()) return SaveInterval{.updates = count};
+  for (const auto& [name, seconds] : {std::pair<std::string_view, std::int64_t>{"s", 1}, {"min", 60}, {"h", 3600}}) {
+    if (unit == name && count >= 1 && count <= a_thousand_years / seconds)
+      return SaveInterval{.updates = 0, .seconds = static_cast<double>(count * seconds)};
+  }
+  return std::nullopt;
 }
 
 std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOptions& o, const BatchPlan& batch,

@@ -25,6 +25,7 @@ namespace accrue::train {
 struct MachineOptions {
   std::string device = "auto", precision = "fp32", attention = "auto", epilogues = "bias";
   int threads = 0;
+  std::optional<std::string> memory_limit;
 };
 
 // The same in the library's types.
@@ -51,9 +52,11 @@ struct TrainingOptions {
   std::uint64_t seed = 0;
   ScalingOptions scaling;
   MachineOptions machine;
-  std::int64_t evaluate_every = 0, save_every = 0;
+  std::int64_t evaluate_every = 0;
+  std::string save_every = "0";
+  std::int64_t keep = 3;
   std::int64_t log_every = 10;
-  bool resume = false;
+  std::optional<std::string> resume;  // RunStart says what it means
 };
 
 enum class PrecisionOption { offered, left_out };
@@ -61,7 +64,8 @@ void add_machine_options(CLI::App& app, MachineOptions& options, PrecisionOption
 // Every option but --steps, which the programs count differently (updates, or epochs).
 void add_training_options(CLI::App& app, TrainingOptions& options);
 
-// Applies --device, --precision, --attention, --epilogues and --threads. Throws Error(no_device) or Error(usage).
+// Applies --device, --precision, --attention, --epilogues, --threads and --memory-limit. Throws Error(no_device) or
+// Error(usage).
 Machine use_machine(const MachineOptions& options);
 // What use_machine() has chosen: "cpu, 2 threads", or "cuda:0 (NVIDIA H100, …), bf16".
 std::string describe_machine(const MachineOptions& options);
@@ -70,6 +74,8 @@ BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_
 optim::AdamWOptions adamw_options(const TrainingOptions& options);
 AccumulatorOptions accumulator_options(const TrainingOptions& options, const BatchPlan& batch, const Machine& machine);
 TrainerOptions trainer_options(const TrainingOptions& options, const BatchPlan& batch);
+// "100" (updates), "90s", "10min", "2h". Nullopt for anything else.
+std::optional<SaveInterval> parse_save_interval(const std::string& text);
 Normalisation parse_normalisation(const std::string& text);
 PartialWindow partial_window(const TrainingOptions& options);
 // The options that shape an update but not which samples it sees, with their values as text.
@@ -80,7 +86,8 @@ std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOp
 void require_at_least(CLI::Option* option, std::int64_t minimum,
                       std::int64_t maximum = std::numeric_limits<std::int64_t>::max());
 void require_finite(CLI::Option* option, double minimum, double maximum = 1e300);
-void require_seed(CLI::Option* option);  // a whole number of 64 bits
+void require_seed(CLI::Option* option);   // a whole number of 64 bits
+void require_bytes(CLI::Option* option);  // parse_bytes() takes it
 // A file or directory; an empty name would mean the current directory to some calls and nothing to others.
 void require_path(CLI::Option* option);
 void require_one_of(CLI::Option* option, std::vector<std::string> choices);

@@ -4,16 +4,18 @@
 #include <cstdint>
 #include <span>
 
+#include "train/checksum.h"
+
 namespace accrue::train {
 
-// Size and FNV-1a hash (Fowler, Noll, Vo; 64 bits) of a data set's bytes. Against mistakes, not against forgery.
+// Size and XXH3 hash of a data set's bytes, in the pieces that they are added in. Against mistakes, not against forgery.
 struct DataIdentity {
   std::uint64_t bytes = 0;
-  std::uint64_t hash = 0xcbf29ce484222325u;
+  std::uint64_t hash = 0;
 
   DataIdentity& add(std::span<const std::uint8_t> content) {
     bytes += content.size();
-    for (const std::uint8_t byte : content) hash = (hash ^ byte) * 0x100000001b3u;
+    hash = checksum64(content, hash);
     return *this;
   }
   friend bool operator==(const DataIdentity&, const DataIdentity&) = default;

@@ -22,10 +22,13 @@ void for_each_batch(const Dataset& data, std::int64_t micro_batch, Device device
 
 }  // namespace
 
-Evaluation evaluate(const LossFunction& loss, const Dataset& data, std::int64_t micro_batch, Device device) {
+Evaluation evaluate(const LossFunction& loss, const Dataset& data, std::int64_t micro_batch, Device device,
+                    const Tape::Poll& poll) {
   kernels::LossTerms total;
   for_each_batch(data, micro_batch, device, [&](const Batch& batch) {
+    if (poll) poll();
     Tape tape = Tape::inference();
+    tape.poll_with(poll);
     const kernels::LossTerms terms = loss(tape, batch).read();
     total.sum += terms.sum;
     total.count += terms.count;

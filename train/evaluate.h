@@ -18,8 +18,10 @@ struct Evaluation {
   std::int64_t targets = 0;
 };
 
-// Runs over all samples in order, `micro_batch` at a time, without dropout.
-Evaluation evaluate(const LossFunction& loss, const Dataset& data, std::int64_t micro_batch, Device device);
+// Runs over all samples in order, `micro_batch` at a time, without dropout. `poll` is called between operations, and
+// what it throws ends the evaluation.
+Evaluation evaluate(const LossFunction& loss, const Dataset& data, std::int64_t micro_batch, Device device,
+                    const Tape::Poll& poll = {});
 
 // Share of samples whose largest logit is the target; logits(tape, inputs) gives [samples, classes].
 double accuracy(const std::function<Tensor(Tape&, const Tensor&)>& logits, const Dataset& data,

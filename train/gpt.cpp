@@ -14,6 +14,7 @@
 #include "train/gpt_files.h"
 #include "train/json_lines.h"
 #include "train/loss_curve.h"
+#include "train/memory_advice.h"
 #include "train/run.h"
 #include "train/sample.h"
 #include "train/verify.h"
@@ -29,14 +30,15 @@ void run_training(const GptTrainOptions& options) {
 
   // Data: bytes are tokens, the tail of the text is kept for validation.
   const TokenFile text(options.text);
-  const GptData data = make_gpt_data(text, options);
+  RunStart start(options.run.out, options.run.resume);
+  const GptData data = make_gpt_data(text, options, start.point());
 
   // Model: parameters live in a few flat buffers, named as Hugging Face names them.
   nn::Gpt model(data.model);
   ParameterStore parameters;
   nn::initialize(model, parameters, options.run.seed, machine.device, machine.compute,
                  accumulate_dtype(options.run.scaling));
-  if (!options.weights.empty() && !options.run.resume) load_gpt_weights(options.weights, parameters);
+  if (!options.weights.empty() && !start.point()) load_gpt_weights(options.weights, parameters);
 
   // Accumulation: `batch.accumulation` micro-batches make one update, that of the whole batch.
   optim::AdamW optimizer(parameters, adamw_options(options.run));
@@ -51,11 +53,22 @@ void run_training(const GptTrainOptions& options) {
                         .data = data.train,
                         .identity = DataIdentity().add(text.tokens()),
                         .batch = batch,
-                        .dropout = data.model.dropout});
-  if (options.run.resume) run.resume(parameters, optimizer, accumulator);
+                        .dropout = data.model.dropout},
+          std::move(start));
+  run.resume(parameters, optimizer, accumulator, trainer);
   run.announce(fmt::format("GPT {} layers, {} heads, width {}, context {}: {} parameters", data.model.layers,
                            data.model.heads, data.model.width, data.model.context, parameters.parameter_count()));
-  run.train(trainer, parameters, optimizer, accumulator);
+  const FittingSearch search{.accumulator = accumulator,
+                             .loss = loss,
+                             .data = data.train,
+                             .validation = data.validation_or_null(),
+                             .device = machine.device,
+                             .batch = batch,
+                             .ragged = options.run.ragged,
+                             .partial = partial_window(options.run)};
+  run_within_memory(search, parse_normalisation(options.run.normalisation),
+                    memory_savings(options.run, machine, data.model.recompute ? "" : "--recompute"),
+                    [&] { run.train(trainer, parameters, optimizer, accumulator); });
 }
 
 void run_evaluation(const GptEvalOptions& options) {

@@ -64,7 +64,7 @@ nn::GptConfig agreed_config(const GptModelOptions& given, nn::GptConfig config, 
 }
 
 nn::GptConfig config_of_checkpoint(const GptModelOptions& given, const std::filesystem::path& checkpoint) {
-  return agreed_config(given, read_gpt_config(checkpoint / "config.json"), checkpoint.string());
+  return agreed_config(given, gpt_config_of_checkpoint(checkpoint), checkpoint.string());
 }
 
 nn::GptConfig config_of_weights(const GptModelOptions& given, const std::string& weights) {
@@ -73,8 +73,8 @@ nn::GptConfig config_of_weights(const GptModelOptions& given, const std::string&
   return agreed_config(given, gpt_config_of_weights(weights, *given.heads), weights);
 }
 
-nn::GptConfig training_config(const GptTrainOptions& options) {
-  if (options.run.resume) return config_of_checkpoint(options.model, find_resume_point(options.run.out).checkpoint);
+nn::GptConfig training_config(const GptTrainOptions& options, const std::optional<ResumePoint>& resume) {
+  if (resume) return config_of_checkpoint(options.model, resume->checkpoint);
   if (!options.weights.empty()) return config_of_weights(options.model, options.weights);
   return gpt_config(options.model);
 }
@@ -205,8 +205,9 @@ nn::GptConfig gpt_config(const GptModelOptions& o) {
   return config;
 }
 
-GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options) {
-  const nn::GptConfig config = training_config(options);
+GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options,
+                      const std::optional<ResumePoint>& resume) {
+  const nn::GptConfig config = training_config(options, resume);
   text.require_vocabulary(config.vocabulary);
   const std::int64_t context = options.model.context.value_or(config.context);
   const TokenFile::Split parts = text.split(options.validation_fraction);
@@ -228,7 +229,7 @@ LoadedGpt::LoadedGpt(const GptSource& source, const Machine& machine) {
     load_gpt_weights(source.weights, parameters_);
   } else {
     const std::filesystem::path checkpoint = find_checkpoint(source.checkpoint);
-    model_ = std::make_unique<nn::Gpt>(read_gpt_config(checkpoint / "config.json"));
+    model_ = std::make_unique<nn::Gpt>(gpt_config_of_checkpoint(checkpoint));
     nn::initialize(*model_, parameters_, 0, machine.device, machine.compute);
     load_weights(checkpoint, parameters_);
   }

@@ -11,6 +11,7 @@
 #include "train/audit.h"
 #include "train/cli.h"
 #include "train/dataset.h"
+#include "train/run_directory.h"
 #include "train/sample.h"
 #include "train/verify.h"
 
@@ -81,14 +82,16 @@ CLI::App* add_plot(CLI::App& app, std::string& metrics);
 // The model that the options name, 4 layers, 4 heads, width 128, context 64, 256 tokens by default; checked.
 nn::GptConfig gpt_config(const GptModelOptions& options);
 
-// The model to train (of the checkpoint when resuming, of the weights file where one is given) and its data.
+// The model to train (of the checkpoint that the run begins with, or of the weights file where one is given) and its
+// data.
 struct GptData {
   nn::GptConfig model;
   TextDataset train;
   std::optional<TextDataset> validation;
   const Dataset* validation_or_null() const { return validation ? &*validation : nullptr; }
 };
-GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options);
+GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options,
+                      const std::optional<ResumePoint>& resume);
 
 // A model with the weights of a source.
 class LoadedGpt {

@@ -3,29 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "train/checkpoint.h"
-#include "train/json_value.h"
+#include "core/check.h"
 #include "train/safetensors.h"
 #include "train/weights_file.h"
+#include "train/weights_size.h"
 
 namespace accrue::train {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view prefix = "transformer.";
-
-template <class T>
-T value_of(const nlohmann::json& json, const char* key, const fs::path& file) {
-  if (const std::optional<T> value = json_value<T>(json, key)) return *value;
-  fail(ErrorKind::bad_data, "{}: '{}' is missing or not such a number; is this the config.json of a GPT-2?",
-       file.string(), key);
-}
 
 bool has_prefix(const SafetensorsFile& file) { return file.find("transformer.wte.weight") != nullptr; }
 
@@ -62,43 +54,19 @@ void require_tied_head(const SafetensorsFile& file, const std::string& start, co
          weights.string(), start);
 }
 
-}  // namespace
-
-nlohmann::json gpt_config_json(const nn::GptConfig& c) {
-  return {{"model_type", "gpt2"},
-          {"architectures", {"GPT2LMHeadModel"}},
-          {"vocab_size", c.vocabulary},
-          {"n_positions", c.context},
-          {"n_ctx", c.context},
-          {"n_embd", c.width},
-          {"n_layer", c.layers},
-          {"n_head", c.heads},
-          {"activation_function", "gelu_new"},
-          {"layer_norm_epsilon", 1e-5},
-          {"resid_pdrop", c.dropout},
-          {"embd_pdrop", c.dropout},
-          {"attn_pdrop", c.dropout},
-          {"tie_word_embeddings", true},
-          // Bytes are the tokens: none of them is special.
-          {"bos_token_id", nullptr},
-          {"eos_token_id", nullptr}};
-}
-
-nn::GptConfig read_gpt_config(const fs::path& path) {
-  const nlohmann::json json = read_json(path);
-  nn::GptConfig config{.vocabulary = value_of<std::int64_t>(json, "vocab_size", path),
-                       .context = value_of<std::int64_t>(json, "n_positions", path),
-                       .layers = value_of<std::int64_t>(json, "n_layer", path),
-                       .heads = value_of<int>(json, "n_head", path),
-                       .width = value_of<std::int64_t>(json, "n_embd", path),
-                       .dropout = value_of<float>(json, "resid_pdrop", path)};
+// Errors of the shapes are the file's, errors of the number of heads the user's.
+void require_possible(const nn::GptConfig& config, const fs::path& weights) {
+  nn::GptConfig shapes = config;
+  shapes.heads = 1;
   try {
-    config.validate();
+    shapes.validate();
   } catch (const Error& error) {
-    fail(ErrorKind::bad_data, "{}: {}", path.string(), error.what());
+    fail(ErrorKind::bad_data, "{}: {}", weights.string(), error.what());
   }
-  return config;
+  config.validate();
 }
+
+}  // namespace
 
 nn::GptConfig gpt_config_of_weights(const fs::path& weights, int heads) {
   const SafetensorsFile file(weights);
@@ -110,7 +78,8 @@ nn::GptConfig gpt_config_of_weights(const fs::path& weights, int heads) {
                        .width = tokens[1]};
   if (config.layers == 0)
     fail(ErrorKind::bad_data, "{}: no block 'h.0'; is this a GPT-2 with Hugging Face's names?", weights.string());
-  config.validate();
+  require_possible(config, weights);
+  require_weights_for(parameter_count(config), weights.string(), file.entries(), weights.string());
   return config;
 }
 

@@ -2,6 +2,7 @@
 // of extents, then the values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -16,6 +17,10 @@ struct IdxArray {
   std::vector<std::int64_t> extents;
   std::vector<std::uint8_t> data;
 };
+
+// What parse_idx() allocates besides the array, which has at most one byte for each byte of a plain file, and
+// deflate_maximal_ratio (train/gzip.h) for each of a compressed one. zlib takes about 50 KB more.
+inline constexpr std::size_t idx_allocation_constant = 4096;
 
 // Reads an IDX file of unsigned bytes, plain or gzip-compressed (told by its first bytes, not its name).
 // Throws Error(no_input) when it cannot be opened, Error(bad_data) when its content is not exactly one such array.

@@ -20,6 +20,7 @@
 
 #include "core/check.h"
 #include "train/atomic_file.h"
+#include "train/json_file.h"
 #include "train/json_value.h"
 
 namespace accrue::train {
@@ -115,18 +116,33 @@ void JsonLines::make_durable() {
     fail(ErrorKind::io, "{}: cannot be made durable: {}; check its disk", path_.string(), log_error(errno));
 }
 
+namespace {
+
+// The window of a line, if it is a whole one of the log.
+std::optional<std::int64_t> window_of(std::string_view line) {
+  if (line.size() > longest_metrics_line) return std::nullopt;
+  const std::span bytes(reinterpret_cast<const std::uint8_t*>(line.data()), line.size());
+  try {
+    return json_value<std::int64_t>(parse_json_object(bytes, "line"), "window");
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
 void truncate_after(const fs::path& path, std::int64_t windows) {
   std::ifstream old(path, std::ios::binary);
-  if (!old) return;
+  // Only one that is not there: a log that cannot be opened now would keep windows that come again.
+  if (!old && errno == ENOENT) return;
+  if (!old) fail(ErrorKind::no_input, "{}: cannot be opened for reading: {}", path.string(), std::strerror(errno));
   AtomicFile fresh(path);
   for (std::string line; std::getline(old, line);) {
-    const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
-    if (!object.is_object()) continue;
-    const std::optional<std::int64_t> window = json_value<std::int64_t>(object, "window");
+    const std::optional<std::int64_t> window = window_of(line);
     line += '\n';
     if (window && *window < windows) fresh.write(std::as_bytes(std::span(line)));
   }
-  if (old.bad()) fail(ErrorKind::io, "{}: reading failed", path.string());
+  if (old.bad()) fail(ErrorKind::io, "{}: reading failed: {}", path.string(), std::strerror(errno));
   fresh.commit();
 }
 

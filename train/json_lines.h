@@ -1,6 +1,7 @@
 // A log of one JSON object a line.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
@@ -9,6 +10,10 @@
 #include "train/file_descriptor.h"
 
 namespace accrue::train {
+
+// Longer lines than this, a thousand times what Accrue writes, are refused. The file may be of any size: it is read
+// line by line.
+inline constexpr std::size_t longest_metrics_line = 1 << 20;
 
 // Appends objects to a file, each as a whole line that is there at once. A number that is not finite is written as the
 // string "NaN", "Infinity" or "-Infinity": valid JSON that still shows what happened.

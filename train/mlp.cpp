@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "train/checkpoint.h"
 #include "train/cli.h"
 #include "train/json_lines.h"
+#include "train/memory_advice.h"
 #include "train/mlp_cli.h"
 #include "train/run.h"
 
@@ -32,7 +34,8 @@ void run_training(MlpTrainOptions& options) {
   const BatchPlan batch = batch_plan(options.run, 128);
 
   LabelledImages images = load_labelled_images(options.data, "train");
-  const MlpConfig config = mlp_config(options, images);
+  RunStart start(options.run.out, options.run.resume);
+  const MlpConfig config = mlp_config(options, images, start.point());
   const DataIdentity identity = DataIdentity().add(images.pixels).add(images.labels);
   const ImageDataset data(std::move(images), config.moments);
   const ImageDataset test = test_images(options.data, config);
@@ -48,25 +51,38 @@ void run_training(MlpTrainOptions& options) {
   const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
   Trainer trainer(accumulator, loss, data, &test, trainer_options(options.run, batch), machine.device);
 
-  Run run(options.run, {.program = "mlp",
-                        .config = mlp_config_json(config),
-                        .data = data,
-                        .identity = identity,
-                        .batch = batch,
-                        .dropout = config.dropout});
-  if (options.run.resume) run.resume(parameters, optimizer, accumulator);
-  run.announce(fmt::format("MLP {}: {} parameters, {} images, {} updates", Shape(config.widths),
+  Run run(options.run,
+          {.program = "mlp",
+           .config = mlp_config_json(config),
+           .data = data,
+           .identity = identity,
+           .batch = batch,
+           .dropout = config.dropout},
+          std::move(start));
+  run.resume(parameters, optimizer, accumulator, trainer);
+  run.announce(fmt::format("MLP [{}]: {} parameters, {} images, {} updates", fmt::join(config.widths, ", "),
                            parameters.parameter_count(), data.size(), options.run.steps));
-  run.train(trainer, parameters, optimizer, accumulator);
+  const FittingSearch search{.accumulator = accumulator,
+                             .loss = loss,
+                             .data = data,
+                             .validation = &test,
+                             .device = machine.device,
+                             .batch = batch,
+                             .ragged = options.run.ragged,
+                             .partial = partial_window(options.run)};
+  run_within_memory(search, parse_normalisation(options.run.normalisation), memory_savings(options.run, machine, ""),
+                    [&] { run.train(trainer, parameters, optimizer, accumulator); });
 
   const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
-  run.console().print("test accuracy {:.2f} %\n", 100 * accuracy(logits, test, 500, machine.device));
+  // In batches no larger than those that have been there: what was trained must not fail here for want of memory.
+  run.console().print("test accuracy {:.2f} %\n",
+                      100 * accuracy(logits, test, std::min<std::int64_t>(500, batch.micro), machine.device));
 }
 
 void run_evaluation(const MlpEvalOptions& options) {
   const Machine machine = use_machine(options.machine);
   const std::filesystem::path checkpoint = find_checkpoint(options.checkpoint);
-  const MlpConfig config = read_mlp_config(checkpoint / "config.json");
+  const MlpConfig config = mlp_config_of_checkpoint(checkpoint);
   nn::Mlp model(config.widths, config.dropout);
   ParameterStore parameters;
   nn::initialize(model, parameters, 0, machine.device, machine.compute);

@@ -1,18 +1,14 @@
 #include "train/mlp_cli.h"
 
-#include <CLI/CLI.hpp>
-#include <cmath>
-#include <limits>
-#include <nlohmann/json.hpp>
+#include <fmt/format.h>
 
-#include "train/checkpoint.h"
+#include <CLI/CLI.hpp>
+#include <limits>
+
+#include "core/check.h"
 #include "train/run_directory.h"
 
 namespace accrue::train {
-
-namespace fs = std::filesystem;
-
-constexpr std::int64_t classes = 10;  // of MNIST and Fashion-MNIST
 
 MlpTrainOptions::MlpTrainOptions() {
   run.learning_rate = 1e-3;
@@ -51,53 +47,26 @@ CLI::App* add_mlp_eval(CLI::App& app, MlpEvalOptions& o) {
   return eval;
 }
 
-nlohmann::json mlp_config_json(const MlpConfig& config) {
-  return {{"model_type", "accrue-mlp"},
-          {"widths", config.widths},
-          {"dropout", config.dropout},
-          {"pixel_mean", config.moments.mean},
-          {"pixel_deviation", config.moments.deviation}};
-}
-
-MlpConfig read_mlp_config(const fs::path& path) {
-  const nlohmann::json json = read_json(path);
-  MlpConfig config;
-  try {
-    if (json.at("model_type") != "accrue-mlp")
-      fail(ErrorKind::bad_data, "{}: not the configuration of an MLP", path.string());
-    config = {
-        .widths = json.at("widths").get<std::vector<std::int64_t>>(),
-        .dropout = json.at("dropout").get<float>(),
-        .moments = {.mean = json.at("pixel_mean").get<float>(), .deviation = json.at("pixel_deviation").get<float>()}};
-  } catch (const nlohmann::json::exception& error) {
-    fail(ErrorKind::bad_data, "{}: {}; the file is damaged", path.string(), error.what());
-  }
-  bool valid = config.widths.size() >= 2 && config.widths.back() == classes && std::isfinite(config.moments.mean) &&
-               config.moments.deviation > 0 && config.dropout >= 0 && config.dropout < 1;
-  for (const std::int64_t width : config.widths) valid = valid && width >= 1 && width <= (1 << 20);
-  if (!valid)
-    fail(ErrorKind::bad_data, "{}: impossible widths, dropout or pixel moments; the file is damaged", path.string());
-  return config;
-}
-
-MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images) {
+MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images,
+                     const std::optional<ResumePoint>& resume) {
   for (const std::int64_t width : options.hidden) {
-    if (width < 1 || width > (1 << 20))
-      fail(ErrorKind::usage, "--hidden: every width must be in [1, {}], but one is {}", 1 << 20, width);
+    if (width < 1 || width > largest_mlp_width)
+      fail(ErrorKind::usage, "--hidden: every width must be in [1, {}], but one is {}", largest_mlp_width, width);
   }
+  if (options.hidden.size() > most_mlp_widths - 2)
+    fail(ErrorKind::usage, "--hidden: at most {} layers, but there are {}", most_mlp_widths - 2, options.hidden.size());
   MlpConfig config{.widths = {images.rows * images.columns},
                    .dropout = options.dropout.value_or(0.0f),
                    .moments = ImageDataset::moments_of(images)};
   config.widths.insert(config.widths.end(), options.hidden.begin(), options.hidden.end());
-  config.widths.push_back(classes);
-  if (!options.run.resume) return config;
-  const fs::path file = find_resume_point(options.run.out).checkpoint / "config.json";
-  MlpConfig saved = read_mlp_config(file);
+  config.widths.push_back(mlp_classes);
+  if (!resume) return config;
+  MlpConfig saved = mlp_config_of_checkpoint(resume->checkpoint);
   if (saved.widths != config.widths)
     fail(ErrorKind::bad_data,
-         "--resume: the checkpoint's layers are {}, but the data and --hidden give {}; use the same --hidden, or a new "
-         "--out",
-         Shape(saved.widths), Shape(config.widths));
+         "--resume: the checkpoint's layers are [{}], but the data and --hidden give [{}]; use the same --hidden, or a "
+         "new --out",
+         fmt::join(saved.widths, ", "), fmt::join(config.widths, ", "));
   saved.dropout = options.dropout.value_or(saved.dropout);
   return saved;
 }

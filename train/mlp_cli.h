@@ -2,9 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +10,8 @@
 #include "nn/mlp.h"
 #include "train/cli.h"
 #include "train/dataset.h"
+#include "train/mlp_config.h"
+#include "train/run_directory.h"
 
 namespace accrue::train {
 
@@ -34,17 +34,10 @@ struct MlpEvalOptions {
 CLI::App* add_mlp_train(CLI::App& app, MlpTrainOptions& options);
 CLI::App* add_mlp_eval(CLI::App& app, MlpEvalOptions& options);
 
-// What config.json says of an MLP: layer widths and how its inputs are standardised.
-struct MlpConfig {
-  std::vector<std::int64_t> widths;
-  float dropout = 0;
-  ImageDataset::Moments moments;
-};
-nlohmann::json mlp_config_json(const MlpConfig& config);
-MlpConfig read_mlp_config(const std::filesystem::path& config_json);
 // The options' model for these images; when resuming, the checkpoint's. Throws Error(bad_data) if they contradict each
 // other.
-MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images);
+MlpConfig mlp_config(const MlpTrainOptions& options, const LabelledImages& images,
+                     const std::optional<ResumePoint>& resume);
 
 // Updates that make the given number of epochs.
 std::int64_t updates_of_epochs(std::int64_t epochs, std::int64_t dataset_size, const BatchPlan& batch,

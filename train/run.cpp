@@ -46,6 +46,10 @@ nlohmann::json metrics_object(const WindowRecord& record, const std::string& uni
   return object;
 }
 
+// How long a micro-batch or an evaluation may go on after a signal. A supervisor waits ten seconds before it kills, and
+// the checkpoint takes some of them.
+constexpr double patience_after_signal = 4;
+
 std::string plural(std::int64_t count, const char* thing) {
   return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
 }
@@ -82,7 +86,7 @@ std::string describe_overflow(const WindowReport& report) {
   return text;
 }
 
-Run::Run(const TrainingOptions& options, RunSubject subject)
+Run::Run(const TrainingOptions& options, RunSubject subject, RunStart start)
     : options_(options),
       settings_{.program = subject.program,
                 .data = subject.identity,
@@ -96,33 +100,58 @@ Run::Run(const TrainingOptions& options, RunSubject subject)
       config_(std::move(subject.config)),
       batch_(subject.batch),
       unit_(subject.data.unit()),
+      start_(std::move(start)),
       progress_(console_, options.log_every) {
-  const fs::path out = options.out;
-  if (!options.resume) {
-    require_new_run(out);
-    make_run_directory(out);
-  }
-  lock_.emplace(out);
-  if (!lock_->note().empty()) console_.print("{}\n", lock_->note());
-  if (options.resume) {
-    require_free_links(out);
+  if (start_.continues()) {
+    require_free_links(options.out);
   } else {
-    require_new_run(out);  // again: another process may have begun here in between
-    metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::start_over);
+    begin();
   }
+  if (!start_.lock().note().empty()) console_.print("{}\n", start_.lock().note());
+}
+
+void Run::begin() {
+  const fs::path out = options_.out;
+  const auto require_room = [&] {
+    if (!start_.may_start_over() || !checkpoints_of(out).empty()) require_new_run(out);
+    require_free_links(out);
+  };
+  require_room();
+  make_run_directory(out);
+  start_.lock();
+  require_room();  // again: another process may have begun here in between
+  metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::start_over);
 }
 
 fs::path Run::metrics_path() const { return fs::path(options_.out) / "metrics.jsonl"; }
 
-void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator) {
-  const ResumePoint point = find_resume_point(options_.out);
-  const RunSettings saved = resume_checkpoint(point.checkpoint, settings_, parameters, optimizer, accumulator);
-  const Counters counters = accumulator.counters();
-  truncate_after(metrics_path(), counters.window);
-  metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
-  if (!point.note.empty()) console_.print("{}\n", point.note);
-  console_.print("Resuming {} at update {} of {}\n", options_.out, counters.update, options_.steps);
-  for (const std::string& line : changed_rules(saved, settings_)) console_.print("{}\n", line);
+void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator,
+                 Trainer& trainer) {
+  if (!start_.point()) return;
+  const ResumePoint& point = *start_.point();
+  const ResumedCheckpoint saved = resume_checkpoint(point.checkpoint, settings_, parameters, optimizer, accumulator);
+  trainer.restore(saved.trainer);
+  if (start_.continues()) {
+    set_aside(point);
+    truncate_after(metrics_path(), accumulator.next_window() - (saved.trainer.unlogged ? 1 : 0));
+    metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
+  }
+  for (const std::string& note : point.notes) console_.print("{}\n", note);
+  const bool all_done = accumulator.counters().update >= options_.steps && !saved.trainer.unlogged;
+  console_.print("Resuming {} at {}{}\n", start_.continues() ? options_.out : point.checkpoint.string(),
+                 describe_progress(accumulator),
+                 all_done ? ", which is all of them; more --steps go on from there" : "");
+  for (const std::string& line : changed_rules(saved.settings, settings_)) console_.print("{}\n", line);
+  if (saved.window_starts_again)
+    console_.print("the window that was begun starts again, as the rules of its sums have changed\n");
+}
+
+// "update 3 of 10, after 8 samples of window 3".
+std::string Run::describe_progress(const Accumulator& accumulator) const {
+  const std::string updates = fmt::format("update {} of {}", accumulator.counters().update, options_.steps);
+  if (!accumulator.window_open()) return updates;
+  return fmt::format("{}, after {} of window {}", updates, plural(accumulator.samples_in_window(), "sample"),
+                     accumulator.next_window());
 }
 
 void Run::announce(const std::string& model) {
@@ -139,14 +168,28 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
     progress_.finish();
     console_.print("{}\n", describe_overflow(report));
   };
-  trainer.on_save = [&] { save(parameters, optimizer, accumulator); };
+  trainer.on_save = [&] {
+    const TrainerState state = trainer.state();
+    save({.settings = settings_,
+          .config = config_,
+          .parameters = parameters,
+          .optimizer = optimizer,
+          .accumulator = accumulator,
+          .trainer = state});
+  };
+  trainer.on_save_failed = [&](const std::string& reason) {
+    progress_.finish();
+    console_.warn("warning: no checkpoint at {}: {}; those before it stay, and the next one is tried when it is due\n",
+                  describe_progress(accumulator), reason);
+  };
   trainer.stop_requested = [&] { return signals.requested(); };
+  trainer.must_stop_at_once = [&] { return signals.seconds_since_request() > patience_after_signal; };
   const TrainingEnd end = trainer.run();
   progress_.finish();
   metrics_->make_durable();  // now or never
   if (end == TrainingEnd::stopped)
-    fail(ErrorKind::stopped, "stopped at update {} of {}, which is saved; the same command with --resume goes on",
-         accumulator.counters().update, options_.steps);
+    fail(ErrorKind::stopped, "stopped at {}, which is saved; the same command with --resume goes on",
+         describe_progress(accumulator));
   console_.print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(),
                  metrics_path().string());
 }
@@ -182,7 +225,7 @@ void Run::log(const WindowRecord& record) {
                   .validation_loss = record.validation_loss});
 }
 
-void Run::save(const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator) {
+void Run::save(const CheckpointContent& content) {
   // The log first: a checkpoint should not know of windows that a power cut takes from the log. A log that the disk
   // refuses must not cost the weights: its lines wait for the next time.
   try {
@@ -191,7 +234,8 @@ void Run::save(const ParameterStore& parameters, optim::Optimizer& optimizer, co
     if (metrics_->trouble().empty()) console_.warn("warning: {}\n", error.what());
   }
   watch_log();
-  save_checkpoint(options_.out, settings_, config_, parameters, optimizer, accumulator);
+  const std::string left_behind = save_checkpoint(options_.out, content, options_.keep);
+  if (!left_behind.empty()) console_.warn("warning: {}\n", left_behind);
 }
 
 }  // namespace accrue::train

@@ -12,8 +12,7 @@
 #include "train/data_identity.h"
 #include "train/json_lines.h"
 #include "train/progress.h"
-#include "train/run_directory.h"
-#include "train/run_lock.h"
+#include "train/run_start.h"
 #include "train/trainer.h"
 
 namespace accrue::train {
@@ -30,12 +29,13 @@ struct RunSubject {
 
 class Run {
  public:
-  // Makes or reopens options.out and keeps other processes out of it. Throws Error(usage) if it holds a run already and
-  // options.resume is not set, Error(cannot_create) if another process trains there or a file of the user's is in the
+  // Makes or reopens options.out and keeps other processes out of it. Throws Error(usage) if it holds a run already that
+  // is not the one to continue, Error(cannot_create) if another process trains there or a file of the user's is in the
   // way.
-  Run(const TrainingOptions& options, RunSubject subject);
+  Run(const TrainingOptions& options, RunSubject subject, RunStart start);
 
-  void resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator);
+  // Puts back what the checkpoint has, where the run begins with one, and says so.
+  void resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator, Trainer& trainer);
   // Says what is about to be trained and how its batches are made up.
   void announce(const std::string& model);
   // Runs the trainer with a log, checkpoints, and a reaction to Ctrl-C and SIGTERM; then says where the files are.
@@ -46,9 +46,11 @@ class Run {
   Console& console() { return console_; }
 
  private:
+  void begin();
+  std::string describe_progress(const Accumulator& accumulator) const;
   void log(const WindowRecord& record);
   void watch_log();
-  void save(const ParameterStore& parameters, optim::Optimizer& optimizer, const Accumulator& accumulator);
+  void save(const CheckpointContent& content);
   std::filesystem::path metrics_path() const;
 
   TrainingOptions options_;
@@ -56,7 +58,7 @@ class Run {
   nlohmann::json config_;
   BatchPlan batch_;
   std::string unit_;  // "tokens" or "samples"
-  std::optional<RunLock> lock_;
+  RunStart start_;
   std::unique_ptr<JsonLines> metrics_;
   bool log_is_late_ = false;
   Console console_;

@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "train/json_value.h"
+#include "train/printable.h"
 
 namespace accrue::train {
 namespace {
@@ -17,7 +18,8 @@ std::uint64_t read_hash(const nlohmann::json& state, const std::filesystem::path
   std::uint64_t hash = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), hash, 16);
   if (error != std::errc() || end != text.data() + text.size())
-    fail(ErrorKind::bad_data, "{}: 'data_hash' is '{}', which is no hash; the file is damaged", file.string(), text);
+    fail(ErrorKind::bad_data, "{}: 'data_hash' is '{}', which is no hash; the file is damaged", file.string(),
+         printable(text));
   return hash;
 }
 
@@ -44,12 +46,17 @@ std::string rule_of(const RunSettings& settings, const std::string& option) {
   return found == settings.rules.end() ? "unknown" : found->second;
 }
 
+// A value of a file or of this run in a message.
+std::uint64_t shown(std::uint64_t value) { return value; }
+std::int64_t shown(std::int64_t value) { return value; }
+std::string shown(const std::string& text) { return printable(text); }
+
 template <class T>
 void require_same(const char* option, const T& saved, const T& now) {
   if (saved != now)
     fail(ErrorKind::usage,
          "--resume: the checkpoint was made with {} {}, but this run has {}; use the same, or a new --out", option,
-         saved, now);
+         shown(saved), shown(now));
 }
 
 }  // namespace
@@ -102,7 +109,8 @@ std::vector<std::string> changed_rules(const RunSettings& saved, const RunSettin
   std::vector<std::string> lines;
   for (const auto& [option, value] : now.rules) {
     const std::string before = rule_of(saved, option);
-    if (before != value) lines.push_back(fmt::format("resuming with a changed {}: {} → {}", option, before, value));
+    if (before != value)
+      lines.push_back(fmt::format("resuming with a changed {}: {} → {}", option, printable(before), value));
   }
   // More steps are how a run is continued; a schedule that runs over all of them then takes another course.
   if (saved.steps != now.steps && rule_of(now, "--schedule") != "constant")

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -15,6 +16,7 @@
 
 #include "core/dtype.h"
 #include "core/shape.h"
+#include "core/tensor.h"
 #include "train/mapped_file.h"
 
 namespace accrue::train {
@@ -26,6 +28,7 @@ std::string_view name_of(SafetensorsDType dtype);  // "F32", "BOOL", …
 std::size_t size_of(SafetensorsDType dtype);       // bytes of an element
 std::optional<SafetensorsDType> parse_safetensors_dtype(std::string_view name);
 SafetensorsDType to_safetensors_dtype(DType dtype);
+bool is_float(SafetensorsDType dtype);  // F64, F32, F16, BF16: what to_floats() reads
 
 // One tensor of a file; its bytes live as long as the file's.
 struct SafetensorsEntry {
@@ -41,10 +44,20 @@ struct SafetensorsEntry {
 struct SafetensorsIndex {
   std::vector<SafetensorsEntry> entries;
   std::map<std::string, std::string> metadata;
+  std::vector<std::size_t> by_name;  // positions of the entries in the order of their names
+
+  // Null when there is no tensor of that name.
+  const SafetensorsEntry* find(std::string_view name) const;
 };
 
 // Headers above this size are refused, as in the reference implementation.
 inline constexpr std::uint64_t largest_safetensors_header = 100'000'000;
+
+// All bytes that parse_safetensors() allocates, however briefly, are at most this many for each byte of the header and
+// a constant besides. The tensors' bytes stay where they are; to_floats() allocates 4 bytes an element, of which the
+// file has 2 or more.
+inline constexpr std::size_t safetensors_allocation_per_byte = 24;
+inline constexpr std::size_t safetensors_allocation_constant = 16 << 10;
 
 // Parses the bytes of a whole file, which must outlive the index; `name` stands for it in errors. Throws
 // Error(bad_data) unless the header is exactly what the format defines, without duplicate or unknown keys, every byte
@@ -60,14 +73,13 @@ class SafetensorsFile {
   std::span<const SafetensorsEntry> entries() const { return index_.entries; }
   const std::map<std::string, std::string>& metadata() const { return index_.metadata; }
   // Null when there is no tensor of that name.
-  const SafetensorsEntry* find(std::string_view name) const;
+  const SafetensorsEntry* find(std::string_view name) const { return index_.find(name); }
   // Throws Error(bad_data) naming the file when there is no tensor of that name.
   const SafetensorsEntry& get(std::string_view name) const;
 
  private:
   MappedFile file_;
   SafetensorsIndex index_;
-  std::map<std::string_view, std::size_t> positions_;  // views into entries' names, which a move leaves in place
 };
 
 // The elements of an F64 (rounded to nearest), F32, F16 or BF16 tensor. Throws Error(bad_data) for another dtype.
@@ -81,6 +93,8 @@ class SafetensorsWriter {
   // name, a name that is not UTF-8, and bytes that are not shape.numel() elements.
   void add(std::string name, SafetensorsDType dtype, const Shape& shape, std::span<const std::byte> bytes);
   void add(std::string name, DType dtype, const Shape& shape, std::span<const std::byte> bytes);
+  // A tensor of any device; it comes to the host when it is written, one at a time.
+  void add(std::string name, const accrue::Tensor& tensor);
   // A string that the header carries. Throws Error(internal) for a key used twice or text that is not UTF-8.
   void metadata(std::string key, std::string value);
 
@@ -88,17 +102,22 @@ class SafetensorsWriter {
   // Error(cannot_create) when the temporary cannot be opened and Error(io) when writing fails; `path` is then untouched
   // and the temporary removed.
   void write(const std::filesystem::path& path) const;
+  // The same bytes into a sink, piece by piece.
+  void write(const std::function<void(std::span<const std::byte>)>& sink) const;
 
  private:
-  struct Tensor {
+  struct Entry {
     std::string name;
     SafetensorsDType dtype;
     Shape shape;
-    std::span<const std::byte> bytes;
+    std::size_t size;                  // bytes
+    std::span<const std::byte> bytes;  // where the caller has them
+    accrue::Tensor tensor;             // or the tensor that has them
   };
-  std::string header_of(std::span<const Tensor* const> order) const;
+  void add(Entry entry);
+  std::string header_of(std::span<const Entry* const> order) const;
 
-  std::vector<Tensor> tensors_;
+  std::vector<Entry> entries_;
   std::map<std::string, std::size_t, std::less<>> names_;
   std::map<std::string, std::string> metadata_;
 };

@@ -43,6 +43,11 @@ std::optional<SafetensorsDType> parse_safetensors_dtype(std::string_view name) {
   return found == dtypes.end() ? std::nullopt : std::optional(found->dtype);
 }
 
+bool is_float(SafetensorsDType dtype) {
+  using enum SafetensorsDType;
+  return dtype == f64 || dtype == f32 || dtype == f16 || dtype == bf16;
+}
+
 SafetensorsDType to_safetensors_dtype(DType dtype) {
   switch (dtype) {
     case DType::f32:

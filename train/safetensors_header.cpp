@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/shape.h"
+#include "train/json_syntax.h"
 
 namespace accrue::train {
 namespace {
@@ -121,10 +122,9 @@ class HeaderHandler {
     return true;
   }
 
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& error) {
-    // nlohmann's own text is not shown: it quotes the damaged input.
-    const bool utf8 = std::string_view(error.what()).find("UTF-8") != std::string_view::npos;
-    refuse("the header is not valid JSON at its byte {}{}", position, utf8 ? " (text that is not UTF-8)" : "");
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) {
+    // The syntax was verified before; nlohmann's own text is not shown, for it quotes the file.
+    refuse("the header has a number beyond any double at its byte {}", position);
   }
 
  private:
@@ -203,20 +203,10 @@ class HeaderHandler {
 }  // namespace
 
 RawSafetensorsHeader parse_safetensors_header(std::span<const std::uint8_t> json, std::string_view file) {
+  require_json_object(json, fmt::format("{}: the header", file), safetensors_header_depth);
   HeaderHandler handler(file);
   nlohmann::json::sax_parse(json.begin(), json.end(), &handler);
   return std::move(handler.header);
-}
-
-std::string printable(std::string_view text) {
-  constexpr std::size_t longest = 60;
-  std::string out;
-  for (const char c : text.substr(0, longest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += byte < 0x20 || byte == 0x7f || byte >= 0x80 ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
-  if (text.size() > longest) out += "…";
-  return out;
 }
 
 }  // namespace accrue::train

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "train/printable.h"
+
 namespace accrue::train {
 
 // What the header says of one tensor. Each field is present after parse_safetensors_header.
@@ -24,11 +26,13 @@ struct RawSafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-// Parses the JSON text alone; `file` names the file in errors. Throws Error(bad_data) for text that is not JSON, for
-// duplicate or unknown keys, missing fields, and values of another type than the format has at their place.
-RawSafetensorsHeader parse_safetensors_header(std::span<const std::uint8_t> json, std::string_view file);
+// The header's object, a tensor's or the metadata's, and a tensor's shape or offsets in it are three. One more is read,
+// so that the message says where it stands.
+inline constexpr int safetensors_header_depth = 4;
 
-// Text of a hostile file for an error message: short, and without control characters that would steer the terminal.
-std::string printable(std::string_view text);
+// Parses the JSON text alone; `file` names the file in errors. Throws Error(bad_data) for text that
+// require_json_object() refuses, for duplicate or unknown keys, missing fields, and values of another type than the
+// format has at their place.
+RawSafetensorsHeader parse_safetensors_header(std::span<const std::uint8_t> json, std::string_view file);
 
 }  // namespace accrue::train

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "core/check.h"
@@ -113,18 +114,22 @@ SafetensorsIndex parse_safetensors(std::span<const std::uint8_t> file, std::stri
                      return std::pair(a.data.data(), a.data.size()) < std::pair(b.data.data(), b.data.size());
                    });
   require_cover(index.entries, data, name);
+  index.by_name.resize(index.entries.size());
+  std::iota(index.by_name.begin(), index.by_name.end(), std::size_t{0});
+  std::sort(index.by_name.begin(), index.by_name.end(),
+            [&](std::size_t a, std::size_t b) { return index.entries[a].name < index.entries[b].name; });
   return index;
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : file_(path), index_(parse_safetensors(file_.bytes(), path.string())) {
-  for (std::size_t i = 0; i < index_.entries.size(); ++i) positions_.emplace(index_.entries[i].name, i);
+const SafetensorsEntry* SafetensorsIndex::find(std::string_view name) const {
+  const auto found =
+      std::lower_bound(by_name.begin(), by_name.end(), name,
+                       [&](std::size_t position, std::string_view to) { return entries[position].name < to; });
+  return found == by_name.end() || entries[*found].name != name ? nullptr : &entries[*found];
 }
 
-const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
-  const auto found = positions_.find(name);
-  return found == positions_.end() ? nullptr : &index_.entries[found->second];
-}
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : file_(path), index_(parse_safetensors(file_.bytes(), path.string())) {}
 
 const SafetensorsEntry& SafetensorsFile::get(std::string_view name) const {
   const SafetensorsEntry* entry = find(name);

@@ -25,16 +25,30 @@ std::string json_string(const std::string& text) {
 
 }  // namespace
 
+void SafetensorsWriter::add(Entry entry) {
+  json_string(entry.name);  // fails now and not after an hour of training
+  check(entry.name != "__metadata__", "SafetensorsWriter: '__metadata__' is reserved and cannot name a tensor");
+  std::size_t size = 0;
+  const bool fits =
+      !__builtin_mul_overflow(static_cast<std::size_t>(entry.shape.numel()), size_of(entry.dtype), &size);
+  check(fits && entry.size == size, "SafetensorsWriter: '{}' of dtype {} and shape {} does not have {} bytes",
+        entry.name, name_of(entry.dtype), entry.shape, entry.size);
+  check(names_.emplace(entry.name, entries_.size()).second, "SafetensorsWriter: '{}' is added twice", entry.name);
+  entries_.push_back(std::move(entry));
+}
+
 void SafetensorsWriter::add(std::string name, SafetensorsDType dtype, const Shape& shape,
                             std::span<const std::byte> bytes) {
-  json_string(name);  // fails now and not after an hour of training
-  check(name != "__metadata__", "SafetensorsWriter: '__metadata__' is reserved and cannot name a tensor");
-  std::size_t size = 0;
-  const bool fits = !__builtin_mul_overflow(static_cast<std::size_t>(shape.numel()), size_of(dtype), &size);
-  check(fits && bytes.size() == size, "SafetensorsWriter: '{}' of dtype {} and shape {} does not have {} bytes", name,
-        name_of(dtype), shape, bytes.size());
-  check(names_.emplace(name, tensors_.size()).second, "SafetensorsWriter: '{}' is added twice", name);
-  tensors_.push_back({std::move(name), dtype, shape, bytes});
+  add(Entry{.name = std::move(name), .dtype = dtype, .shape = shape, .size = bytes.size(), .bytes = bytes, .tensor = {}});
+}
+
+void SafetensorsWriter::add(std::string name, const Tensor& tensor) {
+  add(Entry{.name = std::move(name),
+            .dtype = to_safetensors_dtype(tensor.dtype()),
+            .shape = tensor.shape(),
+            .size = tensor.bytes(),
+            .bytes = {},
+            .tensor = tensor});
 }
 
 void SafetensorsWriter::add(std::string name, DType dtype, const Shape& shape, std::span<const std::byte> bytes) {
@@ -48,7 +62,7 @@ void SafetensorsWriter::metadata(std::string key, std::string value) {
   metadata_.emplace(std::move(key), std::move(value));
 }
 
-std::string SafetensorsWriter::header_of(std::span<const Tensor* const> order) const {
+std::string SafetensorsWriter::header_of(std::span<const Entry* const> order) const {
   std::string text = "{";
   const auto separate = [&] {
     if (text.back() != '{') text += ',';
@@ -62,12 +76,11 @@ std::string SafetensorsWriter::header_of(std::span<const Tensor* const> order) c
     text += '}';
   }
   std::size_t offset = 0;
-  for (const Tensor* tensor : order) {
+  for (const Entry* entry : order) {
     separate();
-    text += fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json_string(tensor->name),
-                        name_of(tensor->dtype), fmt::join(tensor->shape.extents(), ","), offset,
-                        offset + tensor->bytes.size());
-    offset += tensor->bytes.size();
+    text += fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json_string(entry->name),
+                        name_of(entry->dtype), fmt::join(entry->shape.extents(), ","), offset, offset + entry->size);
+    offset += entry->size;
   }
   text += '}';
   text.resize((text.size() + header_alignment - 1) / header_alignment * header_alignment, ' ');
@@ -75,20 +88,25 @@ std::string SafetensorsWriter::header_of(std::span<const Tensor* const> order) c
 }
 
 void SafetensorsWriter::write(const std::filesystem::path& path) const {
-  std::vector<const Tensor*> order;
-  for (const Tensor& tensor : tensors_) order.push_back(&tensor);
+  AtomicFile file(path);
+  write([&](std::span<const std::byte> bytes) { file.write(bytes); });
+  file.commit();
+}
+
+void SafetensorsWriter::write(const std::function<void(std::span<const std::byte>)>& sink) const {
+  std::vector<const Entry*> order;
+  for (const Entry& entry : entries_) order.push_back(&entry);
   std::stable_sort(order.begin(), order.end(),
-                   [](const Tensor* a, const Tensor* b) { return size_of(a->dtype) > size_of(b->dtype); });
+                   [](const Entry* a, const Entry* b) { return size_of(a->dtype) > size_of(b->dtype); });
   const std::string header = header_of(order);
   const std::uint64_t length = header.size();
   check(length <= largest_safetensors_header,
         "SafetensorsWriter: a header of {} bytes is above the format's limit of {}", length,
         largest_safetensors_header);
-  AtomicFile file(path);
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(std::as_bytes(std::span(header)));
-  for (const Tensor* tensor : order) file.write(tensor->bytes);
-  file.commit();
+  sink(std::as_bytes(std::span(&length, 1)));
+  sink(std::as_bytes(std::span(header)));
+  std::vector<std::byte> buffer;
+  for (const Entry* entry : order) sink(entry->tensor.defined() ? entry->tensor.host_bytes(buffer) : entry->bytes);
 }
 
 }  // namespace accrue::train

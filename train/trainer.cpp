@@ -1,10 +1,20 @@
 #include "train/trainer.h"
 
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <system_error>
 #include <utility>
 
 #include "train/overflow_search.h"
 
 namespace accrue::train {
+namespace {
+
+// Ends a micro-batch or an evaluation that must not be waited for; never leaves the trainer.
+struct Interrupted {};
+
+}  // namespace
 
 Trainer::Trainer(Accumulator& accumulator, LossFunction loss, const Dataset& data, const Dataset* validation,
                  const TrainerOptions& options, Device device)
@@ -22,53 +32,138 @@ Trainer::Trainer(Accumulator& accumulator, LossFunction loss, const Dataset& dat
 
 Trainer::~Trainer() { accumulator_.on_overflow = nullptr; }
 
-std::vector<MicroBatch> Trainer::micro_batches_of(std::int64_t window) const {
-  return micro_batches(windows_.window(window).count, options_.batch.micro);
+void Trainer::restore(TrainerState state) {
+  replayed_ = std::move(state.replayed);
+  unlogged_ = std::move(state.unlogged);
+}
+
+std::vector<MicroBatch> Trainer::micro_batches_of(std::int64_t window, std::int64_t first_sample) const {
+  std::vector<MicroBatch> parts = micro_batches(windows_.window(window).count - first_sample, options_.batch.micro);
+  for (MicroBatch& part : parts) part.first += first_sample;
+  return parts;
 }
 
 Batch Trainer::load(const MicroBatch& part, std::int64_t window) const {
   const std::int64_t first_position = windows_.window(window).first_position + part.first;
   std::vector<std::int64_t> indices;
+  indices.reserve(static_cast<std::size_t>(part.count));  // what no machine holds fails here, not by growing until then
   for (std::int64_t i = 0; i < part.count; ++i) indices.push_back(sampler_.sample_at(first_position + i));
   return data_.batch(indices, device_);
 }
 
-std::optional<WindowReport> Trainer::run_window(std::int64_t index) {
-  const std::vector<MicroBatch> parts = micro_batches_of(index);
-  accumulator_.open_window(std::ssize(parts));
-  std::optional<WindowReport> report;
-  Batch batch = load(parts[0], index);
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    Tape tape = accumulator_.begin_micro_batch(batch.samples());
-    const nn::Loss loss = loss_(tape, batch);
-    report = accumulator_.accumulate(tape, loss);
-    // A device still computes then, and the next samples go there meanwhile: two batches are alive, never three.
-    if (i + 1 < parts.size()) batch = load(parts[i + 1], index);
+void Trainer::poll() const {
+  if (must_stop_at_once && must_stop_at_once()) throw Interrupted();
+}
+
+bool Trainer::must_stop() {
+  stop_ = stop_ || (stop_requested && stop_requested());
+  return stop_;
+}
+
+std::optional<WindowReport> Trainer::run_micro_batch(const Batch& batch) {
+  Tape tape = accumulator_.begin_micro_batch(batch.samples());
+  if (must_stop_at_once) tape.poll_with([this] { poll(); });
+  nn::Loss loss;
+  try {
+    loss = loss_(tape, batch);
+  } catch (...) {
+    accumulator_.abandon_micro_batch();
+    throw;
   }
-  return report;
+  saved_ = false;
+  return accumulator_.accumulate(tape, loss);
+}
+
+void Trainer::run_window() {
+  const std::int64_t window = accumulator_.next_window();
+  const std::vector<MicroBatch> parts = micro_batches_of(window, accumulator_.samples_in_window());
+  if (accumulator_.window_open()) {
+    accumulator_.continue_window(std::ssize(parts));
+  } else {
+    accumulator_.open_window(std::ssize(parts));
+  }
+  Batch batch = load(parts[0], window);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::optional<WindowReport> report = run_micro_batch(batch);
+    if (i + 1 == parts.size()) return handle(report);
+    // A device still computes then, and the next samples go there meanwhile: two batches are alive, never three.
+    batch = load(parts[i + 1], window);
+    if (pause(window)) return;
+  }
+}
+
+bool Trainer::pause(std::int64_t window) {
+  const bool save = save_is_due_by_time();
+  if (must_stop() || save) handle(accumulator_.flush());
+  if (save) save_on_the_way();
+  // An overflow of the window before has just made this one start again.
+  const bool forgotten = accumulator_.next_window() != window || !accumulator_.window_open();
+  return stop_ || forgotten;
 }
 
 void Trainer::explain_overflow(WindowReport& report) {
   const std::vector<MicroBatch> parts = micro_batches_of(report.window);
   const auto repeat = [&](std::int64_t index) {
     const MicroBatch& part = parts[static_cast<std::size_t>(index)];
-    return RepeatedMicroBatch{.samples = part.count,
-                              .loss = [&](Tape& tape) { return loss_(tape, load(part, report.window)); }};
+    return RepeatedMicroBatch{.samples = part.count, .loss = [&](Tape& tape) {
+                                if (must_stop_at_once) tape.poll_with([this] { poll(); });
+                                return loss_(tape, load(part, report.window));
+                              }};
   };
-  if (const std::optional<Overflow> found = find_overflow(accumulator_, report, repeat)) report.overflow = found;
+  // A window that was resumed with micro-batches of another size has no numbering of its own any more.
+  const bool same_split = std::ssize(parts) == report.micro_batches;
+  try {
+    const auto found = same_split ? find_overflow(accumulator_, report, repeat) : std::nullopt;
+    if (found) report.overflow = found;
+  } catch (const Interrupted&) {
+    stop_ = true;  // what overflowed is known; in which micro-batch is not worth waiting for
+  }
   if (on_overflow) on_overflow(report);
 }
 
 bool Trainer::due(std::int64_t every, std::int64_t update) const { return every > 0 && update % every == 0; }
 
+bool Trainer::save_is_due_by_time() const {
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - saved_at_;
+  return options_.save_every.seconds > 0 && passed.count() >= options_.save_every.seconds;
+}
+
 bool Trainer::must_know() const {
   const std::int64_t next = update_ + 1;
-  return next == options_.steps || due(options_.evaluate_every, next) || due(options_.save_every, next);
+  return next == options_.steps || due(options_.evaluate_every, next) || due(options_.save_every.updates, next);
 }
 
 void Trainer::save() {
   if (on_save) on_save();
   saved_ = true;
+}
+
+void Trainer::save_on_the_way() {
+  saved_at_ = std::chrono::steady_clock::now();
+  try {
+    save();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::io && error.kind() != ErrorKind::cannot_create && error.kind() != ErrorKind::memory)
+      throw;
+    if (on_save_failed) on_save_failed(error.what());
+  } catch (const std::system_error& error) {
+    if (on_save_failed) on_save_failed(error.what());
+  } catch (const std::bad_alloc&) {
+    if (on_save_failed) on_save_failed("out of host memory");
+  }
+}
+
+// The error under way is the one to be told, whatever comes on top of it.
+void Trainer::save_before_failing() {
+  try {
+    handle(accumulator_.flush());
+    const bool nothing_done = accumulator_.state().micro == 0;
+    if (!saved_ && !nothing_done) save_on_the_way();
+  } catch (const std::exception& error) {
+    if (on_save_failed) on_save_failed(error.what());
+  } catch (const Interrupted&) {
+    return;
+  }
 }
 
 void Trainer::require_targets(const WindowReport& report) {
@@ -80,14 +175,15 @@ void Trainer::require_targets(const WindowReport& report) {
 WindowRecord Trainer::record_of(const WindowReport& report) {
   WindowRecord record{
       .report = report,
-      .replayed = std::exchange(replayed_, {}),
-      .positions_per_second = static_cast<double>(report.samples * data_.positions_per_sample()) / report.seconds,
+      .replayed = replayed_,
+      .positions_per_second = static_cast<double>(report.timed_samples * data_.positions_per_sample()) / report.seconds,
       .micro_batch = options_.batch.micro,
       .peak_bytes = Allocator::of(device_).stats().total.peak,
       .dropped_per_epoch = windows_.dropped_per_epoch()};
   const bool evaluates = update_ == options_.steps || due(options_.evaluate_every, update_);
   if (validation_ != nullptr && evaluates && report.outcome == Outcome::updated)
-    record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_).loss;
+    record.validation_loss =
+        evaluate(loss_, *validation_, options_.batch.micro, device_, [this] { poll(); }).loss;
   return record;
 }
 
@@ -100,36 +196,65 @@ void Trainer::handle(const std::optional<WindowReport>& report) {
     return;
   }
   require_targets(*report);
-  const WindowRecord record = record_of(*report);
+  conclude(*report);
+}
+
+// Evaluates, logs and saves, as is due after a window. Interrupted in the evaluation, it is done when the run resumes.
+void Trainer::conclude(const WindowReport& report) {
+  unlogged_ = report;
+  const WindowRecord record = record_of(report);
+  unlogged_.reset();
+  replayed_.clear();
   if (on_window) on_window(record);
-  if (report->outcome == Outcome::updated && due(options_.save_every, update_)) save();
+  if (report.outcome == Outcome::updated && due(options_.save_every.updates, update_)) save_on_the_way();
+}
+
+void Trainer::handle_what_is_under_way() {
+  try {
+    handle(accumulator_.flush());
+  } catch (const Interrupted&) {
+    stop_ = true;
+  }
 }
 
 TrainingEnd Trainer::train() {
-  bool stop = false;
-  while (update_ < options_.steps) {
-    handle(run_window(accumulator_.next_window()));
-    stop = stop || (stop_requested && stop_requested());
-    if (stop || must_know()) handle(accumulator_.flush());
-    // A window that is being replayed ends first: the log has one line for all of its attempts.
-    if (stop && replayed_.empty() && update_ < options_.steps) return TrainingEnd::stopped;
+  try {
+    if (unlogged_) conclude(WindowReport(*unlogged_));
+    while (update_ < options_.steps && !stop_) {
+      run_window();
+      const bool save = save_is_due_by_time();
+      if (must_stop() || must_know() || save) handle(accumulator_.flush());
+      if (save) save_on_the_way();
+    }
+  } catch (const Interrupted&) {
+    stop_ = true;
   }
-  return TrainingEnd::finished;
+  if (stop_) handle_what_is_under_way();
+  const bool finished = update_ >= options_.steps && !unlogged_;
+  return finished ? TrainingEnd::finished : TrainingEnd::stopped;
 }
 
 TrainingEnd Trainer::run() {
   Allocator::of(device_).reset_peak();
-  const Counters before = accumulator_.counters();
-  update_ = before.update;
-  saved_ = before.window > 0;  // a restored state is that of a checkpoint
+  const Accumulator::State before = accumulator_.state();
+  update_ = before.step.update;
+  saved_ = before.micro > 0;  // a restored state is that of a checkpoint
+  saved_at_ = std::chrono::steady_clock::now();
+  stop_ = false;
   TrainingEnd end = TrainingEnd::finished;
   try {
     end = train();
   } catch (const Error& error) {
     // The window that ends a diverged run is closed and counted: it has a report like any other.
-    if (error.kind() != ErrorKind::numeric || accumulator_.window_open()) throw;
-    handle(accumulator_.last_window());
-    save();
+    if (error.kind() == ErrorKind::numeric && !accumulator_.window_open()) {
+      handle(accumulator_.last_window());
+      save();
+    } else if (error.kind() != ErrorKind::internal && error.kind() != ErrorKind::numeric) {
+      save_before_failing();
+    }
+    throw;
+  } catch (const std::bad_alloc&) {
+    save_before_failing();
     throw;
   }
   if (!saved_) save();

@@ -4,27 +4,19 @@
 #include <utility>
 
 #include "kernels/cast.h"
+#include "train/printable.h"
 
 namespace accrue::train {
-namespace {
 
-bool holds_floats(const SafetensorsEntry& entry) {
-  using enum SafetensorsDType;
-  return entry.dtype == f64 || entry.dtype == f32 || entry.dtype == f16 || entry.dtype == bf16;
-}
-
-}  // namespace
-
-void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors) {
+SafetensorsWriter writer_of(const std::vector<FileTensor>& tensors) {
   SafetensorsWriter writer;
   writer.metadata("format", "pt");
-  std::vector<std::vector<float>> copies;  // the writer keeps spans, so copies of device memory must outlive it
-  copies.reserve(tensors.size());
-  for (const FileTensor& tensor : tensors) {
-    copies.push_back(tensor.tensor.to_vector<float>());
-    writer.add(tensor.name, DType::f32, tensor.tensor.shape(), std::as_bytes(std::span(copies.back())));
-  }
-  writer.write(path);
+  for (const FileTensor& tensor : tensors) writer.add(tensor.name, tensor.tensor);
+  return writer;
+}
+
+void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors) {
+  writer_of(tensors).write(path);
 }
 
 FittingTensors::FittingTensors(const std::filesystem::path& path, std::vector<FileTensor> tensors,
@@ -41,7 +33,7 @@ FittingTensors::FittingTensors(const std::filesystem::path& path, std::vector<Fi
       fail(ErrorKind::bad_data,
            "{}: tensor '{}' has shape {}, but the model needs {}; is this a checkpoint of another model?",
            path.string(), tensor.name, entry->shape, tensor.tensor.shape());
-    if (!holds_floats(*entry))
+    if (!is_float(entry->dtype))
       fail(ErrorKind::bad_data, "{}: tensor '{}' has dtype {}, but weights are F64, F32, F16 or BF16", path.string(),
            tensor.name, name_of(entry->dtype));
   }
@@ -49,7 +41,7 @@ FittingTensors::FittingTensors(const std::filesystem::path& path, std::vector<Fi
     if (!wanted.contains(entry.name) && !(ignorable && ignorable(entry.name)))
       fail(ErrorKind::bad_data,
            "{}: tensor '{}' belongs to no part of the model; is this a checkpoint of another model?", path.string(),
-           entry.name);
+           printable(entry.name));
   }
 }
 

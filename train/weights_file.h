@@ -19,6 +19,7 @@ struct FileTensor {
 };
 
 // Writes f32 tensors; "format": "pt" in the metadata is what Hugging Face's loader asks for.
+SafetensorsWriter writer_of(const std::vector<FileTensor>& tensors);
 void write_tensors(const std::filesystem::path& path, const std::vector<FileTensor>& tensors);
 
 // The tensors of a file that are to fill some of the model's, found to fit. Nothing is overwritten before load(), so

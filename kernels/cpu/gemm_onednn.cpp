@@ -15,8 +15,9 @@ void gemm(const Gemm& op) {
   const dnnl_status_t status =
       dnnl_sgemm(op.transpose_a ? 'T' : 'N', op.transpose_b ? 'T' : 'N', op.m, op.n, op.k, 1.0f, op.a, op.a_stride,
                  op.b, op.b_stride, op.add_to_c ? 1.0f : 0.0f, op.c, op.c_stride);
-  check(status == dnnl_success, "matmul: oneDNN failed with status {} on [{}, {}] x [{}, {}]", static_cast<int>(status),
-        op.m, op.k, op.k, op.n);
+  if (status == dnnl_success) return;
+  fail(status == dnnl_out_of_memory ? ErrorKind::memory : ErrorKind::internal,
+       "matmul: oneDNN failed with status {} on [{}, {}] x [{}, {}]", static_cast<int>(status), op.m, op.k, op.k, op.n);
 }
 
 }  // namespace accrue::kernels::cpu

@@ -88,13 +88,20 @@ TEST_F(GptBadInput, WholeNumbersOutsideTheirRange) {
     for (const char* value : {"0", "-1", "1.5", "nan", "four", "", "99999999999999999999"})
       expect_training_refused({option, value}, ErrorKind::usage, {option, "at least 1", quoted(value)});
   }
-  for (const char* option : {"--evaluate-every", "--save-every", "--warmup", "--decay"}) {
+  for (const char* option : {"--evaluate-every", "--keep", "--warmup", "--decay"}) {
     for (const char* value : {"-1", "1.5", "inf", "four"})
       expect_training_refused({option, value}, ErrorKind::usage, {option, "at least 0", quoted(value)});
   }
   for (const char* value : {"-1", "1.5", "nan", "seed", "", "99999999999999999999"})
     expect_training_refused({"--seed", value}, ErrorKind::usage,
                             {"--seed", "[0, 18446744073709551615]", quoted(value)});
+}
+
+TEST_F(GptBadInput, IntervalsOfCheckpointsThatAreNone) {
+  for (const char* value : {"-1", "1.5", "four", "", "min", "0min", "-5min", "5 min", "5minutes", "10 ", "1.5h",
+                            "99999999999999999999", "9999999999999999h"})
+    expect_training_refused({"--save-every", value}, ErrorKind::usage,
+                            {"--save-every", "90s, 10min or 2h", quoted(value)});
 }
 
 TEST_F(GptBadInput, RealNumbersOutsideTheirRange) {
@@ -116,7 +123,7 @@ TEST_F(GptBadInput, NumbersTooLargeToServe) {
     expect_training_refused({option, "1000000000000000"}, ErrorKind::usage, {option});
   // Nothing is wrong with the numbers, but no machine has the memory.
   expect_training_refused({"--layers", "1", "--width", "1000000", "--heads", "1", "--context", "8"}, ErrorKind::memory,
-                          {"memory", "TiB", "smaller --micro-batch with a larger --accumulation"});
+                          {"memory", "TiB", "before the first micro-batch", "smaller model"});
   expect_error(gpt({"verify", "--layers", "1", "--width", "1000000", "--heads", "1", "--context", "8"}),
                ErrorKind::memory, {"TiB", "smaller --splits or a smaller model"});
 }

@@ -1,5 +1,6 @@
 // `gpt eval`, and with it which tokens a sample of `gpt train` has.
 #include "tests/programs/programs.h"
+#include "train/sealed_folder.h"
 
 namespace accrue::testing {
 namespace {
@@ -87,6 +88,9 @@ TEST_F(GptEval, LossIsShownWhenItIsNotFinite) {
   std::string content = read_file(file);
   content.replace(content.size() - 4, 4, std::string("\0\0\xc0\x7f", 4));  // a NaN
   write_file(file, content);
+  expect_error(gpt({"eval", "--checkpoint", path("run"), "--text", path("text")}), ErrorKind::bad_data,
+               {"model.safetensors is damaged", "name an older checkpoint"});
+  train::seal_folder(folder_ / "run/latest");
   const ProcessResult json = gpt({"eval", "--checkpoint", path("run"), "--text", path("text"), "--json"});
   EXPECT_EQ(json.exit_code, 0) << json.err;
   EXPECT_EQ(nlohmann::json::parse(json.out).at("loss"), "NaN");

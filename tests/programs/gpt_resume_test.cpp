@@ -3,7 +3,11 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <set>
+#include <utility>
+
 #include "tests/programs/programs.h"
+#include "train/sealed_folder.h"
 
 namespace accrue::testing {
 namespace {
@@ -159,8 +163,113 @@ TEST_F(GptResume, FallsBackToAnEarlierCheckpointAndSaysSo) {
   write_file(folder_ / "run/checkpoints/update-00000005/state.json", "{");
   const ProcessResult resumed = resume("run", {"--steps", "6"});
   expect_success(resumed);
-  EXPECT_THAT(resumed.out, ::testing::HasSubstr("resuming from " + path("run/checkpoints/update-00000004")));
+  EXPECT_THAT(resumed.out, ::testing::HasSubstr("update-00000005 cannot be used: "));
+  EXPECT_THAT(resumed.out, ::testing::HasSubstr(path("run/checkpoints/update-00000004")));
   EXPECT_THAT(resumed.out, ::testing::HasSubstr("at update 4 of 6"));
+  EXPECT_EQ(mathematics("run"), mathematics("whole"));
+  EXPECT_EQ(weights("run"), weights("whole"));
+}
+
+// The same command line until the run is done, whatever there is of it.
+TEST_F(GptResume, AutoBeginsARunOrContinuesIt) {
+  const Arguments options = {"--micro-batch", "4", "--accumulation", "3", "--dropout", "0.1", "--save-every", "2"};
+  const auto auto_training = [&](const char* steps) {
+    return gpt(joined(training("run", joined(options, {"--steps", steps, "--resume", "auto"})), tiny_model()));
+  };
+  train("whole", joined(options, {"--steps", "7"}));
+  const ProcessResult begun = auto_training("3");
+  expect_success(begun);
+  EXPECT_THAT(begun.out, ::testing::Not(::testing::HasSubstr("Resuming")));
+  const ProcessResult continued = auto_training("7");
+  expect_success(continued);
+  EXPECT_THAT(continued.out, ::testing::HasSubstr("at update 3 of 7"));
+  EXPECT_EQ(mathematics("run"), mathematics("whole"));
+  EXPECT_EQ(weights("run"), weights("whole"));
+  const auto before = snapshot(folder_ / "run");
+  const ProcessResult finished = auto_training("7");
+  expect_success(finished);
+  EXPECT_THAT(finished.out, ::testing::HasSubstr("at update 7 of 7, which is all of them"));
+  EXPECT_TRUE(snapshot(folder_ / "run") == before);
+}
+
+TEST_F(GptResume, AutoBeginsAgainWhatWasKilledBeforeItsFirstCheckpoint) {
+  fs::create_directories(folder_ / "run/checkpoints/.saving");
+  write_file(folder_ / "run/checkpoints/.saving/model.safetensors", "half");
+  write_file(folder_ / "run/metrics.jsonl", "{\"update\": 1, \"window\": 0}\n");
+  train("run", {"--steps", "2", "--resume", "auto"});
+  train("whole", {"--steps", "2"});
+  EXPECT_EQ(mathematics("run"), mathematics("whole"));
+  EXPECT_EQ(weights("run"), weights("whole"));
+}
+
+// Damage must not start a run over, which would end with the loss of what is there.
+TEST_F(GptResume, AutoNeverBeginsAgainWhereAllCheckpointsAreDamaged) {
+  train("run", {"--steps", "2"});
+  write_file(folder_ / "run/latest/state.json", "{");
+  expect_refused("run", joined(training("run", {"--steps", "4", "--resume", "auto"}), tiny_model()), ErrorKind::bad_data,
+                 {"no checkpoint of " + path("run") + " is whole", "update-00000002", "state.json"});
+}
+
+TEST_F(GptResume, APathGoesBackToThatCheckpoint) {
+  train("whole", {"--steps", "6"});
+  train("run", {"--steps", "5", "--save-every", "1", "--keep", "0"});
+  const ProcessResult back =
+      gpt(training("run", {"--resume", path("run/checkpoints/update-00000002"), "--steps", "3"}));
+  expect_success(back);
+  EXPECT_THAT(back.out, ::testing::HasSubstr("update-00000005 is given up"));
+  EXPECT_THAT(back.out, ::testing::HasSubstr("at update 2 of 3"));
+  EXPECT_EQ(metrics("run").size(), 3u);
+  EXPECT_TRUE(fs::exists(folder_ / "run/checkpoints/update-00000005.given-up"));
+  expect_success(resume("run", {"--steps", "6"}));
+  EXPECT_EQ(mathematics("run"), mathematics("whole"));
+  EXPECT_EQ(weights("run"), weights("whole"));
+}
+
+TEST_F(GptResume, APathOfAnotherRunBeginsOneWithItsCheckpoint) {
+  train("whole", {"--steps", "6"});
+  train("run", {"--steps", "4", "--save-every", "2"});
+  const auto untouched = snapshot(folder_ / "run");
+  for (const auto& [name, from] : {std::pair("branch", "run/checkpoints/update-00000002"), {"end", "run"}}) {
+    const ProcessResult branched = gpt(training(name, {"--resume", path(from), "--steps", "6"}));
+    expect_success(branched);
+    EXPECT_THAT(branched.out, ::testing::HasSubstr("Resuming " + path("run/checkpoints/update-0000000")));
+    EXPECT_EQ(weights(name), weights("whole"));
+    EXPECT_TRUE(snapshot(folder_ / "run") == untouched);
+    expect_error(gpt(training(name, {"--resume", path(from), "--steps", "6"})), ErrorKind::usage,
+                 {"already holds a run"});
+  }
+  EXPECT_EQ(metrics("branch").size(), 4u);
+  expect_error(gpt(training("none", {"--resume", path("nowhere"), "--steps", "6"})), ErrorKind::no_input,
+               {"--resume", path("nowhere"), "neither a checkpoint nor a run"});
+  EXPECT_FALSE(fs::exists(folder_ / "none"));
+}
+
+TEST_F(GptResume, KeepsTheNewestCheckpoints) {
+  const auto kept = [&](const char* run) {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder_ / run / "checkpoints"))
+      names.insert(entry.path().filename().string());
+    return names;
+  };
+  train("some", {"--steps", "5", "--save-every", "1"});
+  EXPECT_THAT(kept("some"), ::testing::ElementsAre("update-00000003", "update-00000004", "update-00000005"));
+  train("one", {"--steps", "5", "--save-every", "1", "--keep", "1"});
+  EXPECT_THAT(kept("one"), ::testing::ElementsAre("update-00000005"));
+  train("all", {"--steps", "5", "--save-every", "1", "--keep", "0"});
+  EXPECT_EQ(kept("all").size(), 5u);
+}
+
+// However many threads compute: partial sums are cut by the shapes alone.
+TEST_F(GptResume, AnotherNumberOfThreadsChangesNoBit) {
+  const Arguments options = {"--micro-batch", "4", "--accumulation", "3", "--dropout", "0.1"};
+  train("whole", joined(options, {"--steps", "4"}));
+  train("run", joined(options, {"--steps", "2"}));
+  const auto go_on = [&](const char* threads, const char* steps) {
+    return gpt(joined({"train", "--text", path("text"), "--out", path("run"), "--threads", threads, "--resume"},
+                      joined(options, {"--steps", steps})));
+  };
+  expect_success(go_on("2", "3"));
+  expect_success(go_on("3", "4"));
   EXPECT_EQ(mathematics("run"), mathematics("whole"));
   EXPECT_EQ(weights("run"), weights("whole"));
 }
@@ -191,7 +300,7 @@ TEST_F(GptResume, AnExistingRunIsNotOverwritten) {
   expect_refused("run", joined(training("run", {"--steps", "4"}), tiny_model()), ErrorKind::usage,
                  {"already holds a run", "--resume", "another directory"});
   expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::no_input,
-                 {"no checkpoint", "remove the directory"});
+                 {"no checkpoint", "--resume auto", "remove the directory"});
 }
 
 TEST_F(GptResume, ADirectoryInWhichAnotherProcessTrainsIsLeftAlone) {
@@ -255,6 +364,7 @@ TEST_F(GptResume, RefusesADamagedState) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.content);
     write_file(file, c.content);
+    train::seal_folder(folder_ / "run/latest");
     std::vector<std::string> words = c.words;
     words.push_back("state.json");
     expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, words);
@@ -276,11 +386,13 @@ TEST_F(GptResume, RefusesDamagedTensors) {
     std::string renamed = content;
     renamed.replace(renamed.find("wte.weight"), 3, "abc");
     write_file(file, renamed);
+    train::seal_folder(folder_ / "run/latest");
     expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data,
                    {name, "wte.weight", "missing"});
     fs::remove(file);
-    expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::no_input, {name});
+    expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {name, "is missing"});
     write_file(file, content);
+    train::seal_folder(folder_ / "run/latest");
   }
   expect_success(resume("run", {"--steps", "4"}));
 }
@@ -292,6 +404,7 @@ TEST_F(GptResume, RefusesTensorsOfAnotherShape) {
   for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
     const std::string own = read_file(folder_ / "run/latest" / name);
     write_file(folder_ / "run/latest" / name, read_file(folder_ / "wide/latest" / name));
+    train::seal_folder(folder_ / "run/latest");
     expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data,
                    {name, "has shape [256, 32], but the model needs [256, 16]", "another model"});
     write_file(folder_ / "run/latest" / name, own);
@@ -309,12 +422,14 @@ TEST_F(GptResume, RefusesADamagedConfiguration) {
       nlohmann::json changed = config;
       changed[key] = value;
       write_file(file, changed.dump());
+      train::seal_folder(folder_ / "run/latest");
       expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {"config.json"});
     }
   }
   nlohmann::json huge = config;
   huge["n_layer"] = std::int64_t{1} << 60;
   write_file(file, huge.dump());
+  train::seal_folder(folder_ / "run/latest");
   expect_refused("run", training("run", {"--resume", "--steps", "4"}), ErrorKind::bad_data, {"config.json"});
 }
 

@@ -34,6 +34,33 @@ TEST_F(GptStop, SigtermSavesACheckpointFromWhichTheSameCommandGoesOn) {
   EXPECT_EQ(losses("run"), losses("whole"));
 }
 
+// A window of thousands of micro-batches is left in its middle, and goes on there.
+TEST_F(GptStop, SigtermSavesInTheMiddleOfAWindow) {
+  write_file(path("text"), mixed_text(3000 * context + 1));
+  const Arguments options = {"--steps", "2", "--micro-batch", "1", "--accumulation", "3000", "--dropout", "0.1"};
+  const Arguments arguments = joined(joined(training("run", options), tiny_model()), {"--resume", "auto"});
+  const auto inside_a_window = [&] {
+    const std::filesystem::path state = folder_ / "run/latest/state.json";
+    return std::filesystem::exists(state) && nlohmann::json::parse(read_file(state)).contains("open_window");
+  };
+  // How long a process takes to its first window, and a window, is the machine's affair: later and later, until it fits.
+  double delay = 0.05;
+  for (; !inside_a_window() && delay < 30; delay *= 1.1) {
+    std::filesystem::remove_all(folder_ / "run");
+    const ProcessResult stopped =
+        with_shell(fmt::format("\"$@\" & sleep {:.3f}; kill $!; wait $!", delay), "gpt", arguments);
+    if (inside_a_window())
+      expect_error(stopped, ErrorKind::stopped, {"stopped at update", "of window", "which is saved"});
+  }
+  ASSERT_TRUE(inside_a_window()) << "no signal found the process inside a window";
+  const ProcessResult resumed = gpt(arguments);
+  expect_success(resumed);
+  EXPECT_THAT(resumed.out, ::testing::HasSubstr("of window"));
+  train("whole", options);
+  EXPECT_EQ(weights("run"), weights("whole"));
+  EXPECT_EQ(losses("run"), losses("whole"));
+}
+
 TEST_F(GptStop, ALogThatWasMovedAwayDoesNotCostTheCheckpoint) {
   const Arguments arguments = joined(training("run", {"--steps", "4000", "--micro-batch", "2"}), tiny_model());
   const ProcessResult stopped = with_shell(fmt::format("\"$@\" & while ! [ -s '{0}' ]; do sleep 0.01; done; "

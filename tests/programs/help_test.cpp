@@ -39,6 +39,7 @@ TEST(Help, ListsTheOptionsOfEveryCommand) {
                                         "--precision",
                                         "--attention",
                                         "--epilogues",
+                                        "--memory-limit",
                                         "--loss-scale",
                                         "--growth-interval",
                                         "--on-overflow",

@@ -3,14 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "nn/mlp.h"
+#include "tests/testing/saving.h"
 #include "tests/testing/training.h"
 #include "tests/train/files.h"
 #include "train/run_directory.h"
+#include "train/sealed_folder.h"
 #include "train/weights_file.h"
 
 namespace accrue::train {
@@ -42,12 +46,14 @@ class Checkpoint : public ::testing::Test {
     save(trained);
   }
   fs::path run() const { return folder / "run"; }
-  void save(Mlp& training) {
-    save_checkpoint(run(), saved_settings, {{"widths", {3, 5, 2}}}, training.parameters, training.optimizer,
-                    training.accumulator);
+  void save(Mlp& training, const TrainerState& trainer = {}) {
+    EXPECT_EQ(save_training(run(), training,
+                            {.settings = saved_settings, .config = {{"widths", {3, 5, 2}}}, .trainer = trainer}),
+              "");
   }
-  static void resume(const fs::path& checkpoint, Mlp& training, const RunSettings& with = saved_settings) {
-    resume_checkpoint(checkpoint, with, training.parameters, training.optimizer, training.accumulator);
+  static ResumedCheckpoint resume(const fs::path& checkpoint, Mlp& training,
+                                  const RunSettings& with = saved_settings) {
+    return resume_training(checkpoint, training, with);
   }
   // Resuming must fail with this kind of error, and change nothing. Returns the message.
   std::string refusal(ErrorKind kind, const RunSettings& with = saved_settings) {
@@ -58,11 +64,24 @@ class Checkpoint : public ::testing::Test {
     EXPECT_EQ(fresh.accumulator.counters().window, 0);
     return message;
   }
+  // The same for a training of the test's; empty if nothing is refused.
+  std::string refusal_of(Mlp& fresh) {
+    const TrainingBits before = fresh.bits();
+    try {
+      resume(find_checkpoint(run()), fresh);
+      return {};
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::bad_data) << error.what();
+      EXPECT_EQ(fresh.bits(), before) << "a refused checkpoint changed something";
+      return error.what();
+    }
+  }
   void change_state(const std::function<void(nlohmann::json&)>& change) {
     const fs::path file = run() / "latest" / "state.json";
     nlohmann::json json = read_json(file);
     change(json);
     write_file(file, json.dump());
+    seal_folder(run() / "latest");
   }
 
   TemporaryFolder folder;
@@ -98,9 +117,11 @@ TEST_F(Checkpoint, TheLatestIsTheNewestAndTheOlderOnesStay) {
   EXPECT_EQ(read_json(run() / "config.json")["widths"], (nlohmann::json{3, 5, 2}));
 }
 
-TEST_F(Checkpoint, SavingTheSameUpdateAgainReplacesIt) {
+TEST_F(Checkpoint, SavingTheSameUpdateAgainLeavesTheFirstAlone) {
   write_file(run() / "checkpoints" / "update-00000002" / "state.json", "damaged");
   save(trained);
+  EXPECT_EQ(fs::read_symlink(run() / "latest"), fs::path("checkpoints") / "update-00000002.1");
+  EXPECT_EQ(read_file(run() / "checkpoints" / "update-00000002" / "state.json"), "damaged");
   Mlp fresh{nn::Mlp({3, 5, 2})};
   resume(find_checkpoint(run()), fresh);
   EXPECT_EQ(fresh.bits(), trained.bits());
@@ -111,7 +132,7 @@ TEST_F(Checkpoint, LeavesNoTemporaryFilesBehind) {
   for (const auto& entry : fs::recursive_directory_iterator(run())) {
     EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
     EXPECT_EQ(entry.path().string().find(".new"), std::string::npos) << entry.path();
-    EXPECT_EQ(entry.path().string().find(".old"), std::string::npos) << entry.path();
+    EXPECT_EQ(entry.path().string().find("/."), std::string::npos) << entry.path();
   }
 }
 
@@ -161,7 +182,8 @@ TEST_F(Checkpoint, GivesBackTheSettingsItWasSavedWith) {
   RunSettings changed = saved_settings;
   changed.steps = 20;
   changed.rules = {{"--clip", "0.5"}};
-  EXPECT_EQ(resume_checkpoint(find_checkpoint(run()), changed, fresh.parameters, fresh.optimizer, fresh.accumulator),
+  EXPECT_EQ(resume_checkpoint(find_checkpoint(run()), changed, fresh.parameters, fresh.optimizer, fresh.accumulator)
+                .settings,
             saved_settings);
 }
 
@@ -179,6 +201,7 @@ TEST_F(Checkpoint, AMissingTensorIsBadDataAndChangesNothing) {
   std::vector<FileTensor> tensors = parameter_tensors(trained.parameters);
   tensors.pop_back();
   write_tensors(run() / "latest" / "model.safetensors", tensors);
+  seal_folder(run() / "latest");
   EXPECT_THAT(refusal(ErrorKind::bad_data), AllOf(HasSubstr("layers.1.bias"), HasSubstr("is missing")));
 }
 
@@ -186,15 +209,18 @@ TEST_F(Checkpoint, ATensorOfNoPartOfTheModelIsBadDataAndChangesNothing) {
   std::vector<FileTensor> tensors = parameter_tensors(trained.parameters);
   tensors.push_back({.name = "layers.2.weight", .tensor = Tensor::zeros({2, 2})});
   write_tensors(run() / "latest" / "model.safetensors", tensors);
+  seal_folder(run() / "latest");
   EXPECT_THAT(refusal(ErrorKind::bad_data), AllOf(HasSubstr("layers.2.weight"), HasSubstr("no part of the model")));
 }
 
 TEST_F(Checkpoint, ADamagedOptimizerFileChangesNothingEither) {
   // The weights before it are fine: they must not be taken over alone.
   write_file(run() / "latest" / "optimizer.safetensors", "not tensors");
-  refusal(ErrorKind::bad_data);
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("checksum"));
+  seal_folder(run() / "latest");
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("optimizer.safetensors"));
   fs::remove(run() / "latest" / "optimizer.safetensors");
-  refusal(ErrorKind::no_input);
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("optimizer.safetensors is missing"));
 }
 
 TEST_F(Checkpoint, ATensorThatIsNoFloatChangesNothing) {
@@ -205,12 +231,14 @@ TEST_F(Checkpoint, ATensorThatIsNoFloatChangesNothing) {
     writer.add(parameter.name(), DType::i32, parameter.shape(), std::as_bytes(std::span(values.back())));
   }
   writer.write(run() / "latest" / "model.safetensors");
+  seal_folder(run() / "latest");
   EXPECT_THAT(refusal(ErrorKind::bad_data), AllOf(HasSubstr("I32"), HasSubstr("BF16")));
 }
 
 TEST_F(Checkpoint, AnOptimizerFileOfAnotherModelChangesNothing) {
   Mlp other{nn::Mlp({3, 6, 2})};
   write_tensors(run() / "latest" / "optimizer.safetensors", optimizer_tensors(other.parameters, other.optimizer));
+  seal_folder(run() / "latest");
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("m.layers.0.weight"));
 }
 
@@ -220,6 +248,8 @@ TEST_F(Checkpoint, ADamagedStateIsBadDataAndChangesNothing) {
   for (const std::string& damaged : {std::string("{"), std::string("[]"), std::string(),
                                      whole.substr(0, whole.size() / 2), std::string("\xff\xfe")}) {
     write_file(file, damaged);
+    EXPECT_THAT(refusal(ErrorKind::bad_data), AllOf(HasSubstr("state.json"), HasSubstr("checksum")));
+    seal_folder(run() / "latest");
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("state.json"));
   }
 }
@@ -227,7 +257,7 @@ TEST_F(Checkpoint, ADamagedStateIsBadDataAndChangesNothing) {
 TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
   for (const std::string key :
        {"program", "seed", "global_batch", "optimizer", "micro", "window", "update", "skipped", "empty", "replayed",
-        "loss_scaling", "loss_scale", "clean_windows", "format_version", "data_bytes", "data_hash", "steps", "rules"}) {
+        "loss_scaling", "loss_scale", "clean_windows", "floor_overflows", "trainer", "format_version", "data_bytes", "data_hash", "steps", "rules"}) {
     change_state([&](nlohmann::json& json) { json.erase(key); });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'" + key + "'"));
     save(trained);
@@ -239,7 +269,7 @@ TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
 
 TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
   for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{
-           {"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"clean_windows", 9}, {"replayed", -1}}) {
+           {"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"clean_windows", 9}, {"replayed", -1}, {"floor_overflows", -1}}) {
     change_state([&, k = key, v = value](nlohmann::json& json) { json[k] = v; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict")) << key;
     save(trained);
@@ -247,10 +277,13 @@ TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
 }
 
 TEST_F(Checkpoint, ALossScaleThatIsNoPowerOfTwoIsBadData) {
-  for (const double scale : {0.0, -1.0, 3.0, 1e300}) {
+  for (const double scale : {0.0, -1.0, 3.0}) {
     change_state([&](nlohmann::json& json) { json["loss_scale"] = scale; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("loss_scale is"));
   }
+  save(trained);
+  change_state([](nlohmann::json& json) { json["loss_scale"] = 1e300; });  // which no float holds
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'loss_scale' is"));
   save(trained);
   change_state([](nlohmann::json& json) { json["loss_scaling"] = "sometimes"; });
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("loss_scaling is 'sometimes'"));
@@ -281,7 +314,7 @@ TEST_F(Checkpoint, CountersWhoseSumOverflowsAreBadData) {
 
 TEST_F(Checkpoint, AnotherFormatVersionIsBadData) {
   change_state([](nlohmann::json& json) { json["format_version"] = 1; });
-  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("format version 1, but this Accrue reads version 3"));
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("format version 1, but this Accrue reads version 4"));
 }
 
 TEST_F(Checkpoint, AnotherOptimizerIsAUsageError) {
@@ -289,10 +322,172 @@ TEST_F(Checkpoint, AnotherOptimizerIsAUsageError) {
   EXPECT_THAT(refusal(ErrorKind::usage), AllOf(HasSubstr("sgd"), HasSubstr("adamw")));
 }
 
-TEST_F(Checkpoint, CannotBeSavedInsideAWindow) {
-  Mlp open{nn::Mlp({3, 5, 2}), Device::cpu(), {.accumulation = 2}};
-  open.micro_batch(class_samples(4, 3, 2, 1));
-  error_of(ErrorKind::internal, [&] { save(open); });
+bool same_report(const WindowReport& a, const WindowReport& b) {
+  const auto same = [](double x, double y) { return x == y || (std::isnan(x) && std::isnan(y)); };
+  const bool same_overflow =
+      a.overflow.has_value() == b.overflow.has_value() &&
+      (!a.overflow || (a.overflow->parameter == b.overflow->parameter && a.overflow->micro_batch == b.overflow->micro_batch));
+  return a.outcome == b.outcome && a.window == b.window && a.update == b.update && a.micro_batches == b.micro_batches &&
+         a.samples == b.samples && a.targets == b.targets && same(a.loss, b.loss) && same(a.grad_norm, b.grad_norm) &&
+         a.learning_rate == b.learning_rate && a.loss_scale == b.loss_scale && a.next_loss_scale == b.next_loss_scale &&
+         a.seconds == b.seconds && a.timed_samples == b.timed_samples && same_overflow;
+}
+
+TEST_F(Checkpoint, WhatTheTrainerHasStillToSaySurvives) {
+  const WindowReport attempt{.outcome = Outcome::replayed,
+                             .window = 2,
+                             .update = 2,
+                             .micro_batches = 3,
+                             .samples = 6,
+                             .targets = 40,
+                             .loss = std::numeric_limits<double>::infinity(),
+                             .grad_norm = std::numeric_limits<double>::quiet_NaN(),
+                             .learning_rate = 0.1,
+                             .loss_scale = 1024,
+                             .next_loss_scale = 512,
+                             .seconds = 0.25,
+                             .timed_samples = 4,
+                             .overflow = Overflow{.parameter = "layers.0.weight", .micro_batch = 1}};
+  WindowReport second = attempt, done = attempt;
+  second.overflow->micro_batch.reset();
+  second.loss = -std::numeric_limits<double>::infinity();
+  done.outcome = Outcome::updated;
+  done.overflow.reset();
+  done.loss = 1.0 / 3;
+  save(trained, {.replayed = {attempt, second}, .unlogged = done});
+  Mlp fresh{nn::Mlp({3, 5, 2})};
+  const TrainerState back = resume(find_checkpoint(run()), fresh).trainer;
+  ASSERT_EQ(back.replayed.size(), 2u);
+  EXPECT_TRUE(same_report(back.replayed[0], attempt));
+  EXPECT_TRUE(same_report(back.replayed[1], second));
+  ASSERT_TRUE(back.unlogged.has_value());
+  EXPECT_TRUE(same_report(*back.unlogged, done));
+}
+
+TEST_F(Checkpoint, DamageInWhatTheTrainerHasToSayIsNamed) {
+  const WindowReport done{.outcome = Outcome::updated, .window = 1, .update = 2, .samples = 4, .targets = 4};
+  const auto refused = [&](const std::function<void(nlohmann::json&)>& change) {
+    save(trained, {.replayed = {}, .unlogged = done});
+    change_state([&](nlohmann::json& json) { change(json["trainer"]); });
+    return refusal(ErrorKind::bad_data);
+  };
+  EXPECT_THAT(refused([](auto& json) { json["replayed"] = 3; }), HasSubstr("'trainer'"));
+  EXPECT_THAT(refused([](auto& json) { json["replayed"] = std::vector<int>(65); }), HasSubstr("'trainer'"));
+  EXPECT_THAT(refused([](auto& json) { json["replayed"] = {1}; }), HasSubstr("report is no object"));
+  EXPECT_THAT(refused([](auto& json) { json["unlogged"]["outcome"] = "lost"; }), HasSubstr("'outcome'"));
+  EXPECT_THAT(refused([](auto& json) { json["unlogged"]["outcome"] = "skipped"; }), HasSubstr("contradict"));
+  EXPECT_THAT(refused([](auto& json) { json["unlogged"]["loss"] = "none"; }), HasSubstr("'loss'"));
+  EXPECT_THAT(refused([](auto& json) { json["unlogged"]["samples"] = -1; }), HasSubstr("'samples' is -1"));
+}
+
+// A training with K = 3 that has seen two micro-batches of its third window.
+class CheckpointInsideAWindow : public Checkpoint {
+ protected:
+  static constexpr AccumulatorOptions three{.accumulation = 3};
+  CheckpointInsideAWindow() {
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) open.micro_batch(class_samples(4, 3, 2, seed));
+    save(open);
+  }
+  Mlp open{nn::Mlp({3, 5, 2}), Device::cpu(), three};
+};
+
+TEST_F(CheckpointInsideAWindow, ComesBackWithItsSums) {
+  EXPECT_TRUE(fs::exists(run() / "latest/window.safetensors"));
+  Mlp fresh{nn::Mlp({3, 5, 2}), Device::cpu(), three};
+  EXPECT_FALSE(resume(find_checkpoint(run()), fresh).window_starts_again);
+  EXPECT_TRUE(fresh.accumulator.window_open());
+  EXPECT_EQ(fresh.accumulator.samples_in_window(), 8);
+  EXPECT_EQ(fresh.accumulator.counters().micro, 8);
+  fresh.accumulator.continue_window(1);
+  const auto there = fresh.micro_batch(class_samples(4, 3, 2, 9)), here = open.micro_batch(class_samples(4, 3, 2, 9));
+  ASSERT_TRUE(there && here);
+  EXPECT_EQ(there->loss, here->loss);
+  EXPECT_EQ(there->grad_norm, here->grad_norm);
+  EXPECT_EQ(there->targets, here->targets);
+  EXPECT_EQ(there->samples, 12);
+  EXPECT_EQ(there->timed_samples, 4);
+  EXPECT_EQ(fresh.bits(), open.bits());
+}
+
+TEST_F(CheckpointInsideAWindow, NoFileOfAWindowIsLeftOnceItHasEnded) {
+  open.micro_batch(class_samples(4, 3, 2, 9));
+  save(open);
+  EXPECT_FALSE(fs::exists(run() / "latest/window.safetensors"));
+  EXPECT_FALSE(read_json(run() / "latest/state.json").contains("open_window"));
+}
+
+TEST_F(CheckpointInsideAWindow, StartsTheWindowAgainWhereItsRulesHaveChanged) {
+  AccumulatorOptions scaled = three, dynamic = three, mean = three;
+  scaled.loss_scale = 8;
+  dynamic.scaling.dynamic = true;
+  mean.normalisation = Normalisation::mean_over_micro_batches;
+  for (const AccumulatorOptions& options : {scaled, dynamic, mean}) {
+    Mlp fresh{nn::Mlp({3, 5, 2}), Device::cpu(), options};
+    EXPECT_TRUE(resume(find_checkpoint(run()), fresh).window_starts_again);
+    EXPECT_FALSE(fresh.accumulator.window_open());
+    EXPECT_EQ(fresh.accumulator.counters().micro, 6);
+    EXPECT_EQ(fresh.accumulator.counters().window, 2);
+    EXPECT_EQ(fresh.bits(), open.bits());
+    EXPECT_EQ(kernels::StepState(fresh.accumulator.state().step).target_count, 0);
+  }
+}
+
+TEST_F(CheckpointInsideAWindow, AWindowFileThatDoesNotFitIsBadDataAndChangesNothing) {
+  const fs::path file = run() / "latest/window.safetensors";
+  const auto rewrite = [&](const std::function<void(SafetensorsWriter&)>& add) {
+    SafetensorsWriter writer;
+    add(writer);
+    writer.write(file);
+    seal_folder(run() / "latest");
+    Mlp fresh{nn::Mlp({3, 5, 2}), Device::cpu(), three};
+    return refusal_of(fresh);
+  };
+  const double loss = 1;
+  const std::int64_t count = 2, negative = -2;
+  const std::int32_t flag = 0;
+  const auto add = [](SafetensorsWriter& writer, const char* name, SafetensorsDType dtype, const auto& value) {
+    writer.add(name, dtype, {1}, std::as_bytes(std::span(&value, 1)));
+  };
+  const auto add_sums = [&](SafetensorsWriter& writer, const std::int64_t& targets) {
+    add(writer, "loss_sum", SafetensorsDType::f64, loss);
+    add(writer, "target_count", SafetensorsDType::i64, targets);
+    add(writer, "found_inf", SafetensorsDType::i32, flag);
+  };
+  EXPECT_THAT(rewrite([&](auto& w) { add(w, "loss_sum", SafetensorsDType::f64, loss); }), HasSubstr("target_count"));
+  EXPECT_THAT(rewrite([&](auto& w) { add_sums(w, negative); }), HasSubstr("target_count is negative"));
+  EXPECT_THAT(rewrite([&](auto& w) {
+                add(w, "loss_sum", SafetensorsDType::i64, count);
+                add(w, "target_count", SafetensorsDType::i64, count);
+                add(w, "found_inf", SafetensorsDType::i32, flag);
+              }),
+              AllOf(HasSubstr("loss_sum"), HasSubstr("F64")));
+  EXPECT_THAT(rewrite([&](auto& w) {
+                add_sums(w, count);
+                w.add("gradient.layers.0.weight", Tensor::zeros({3, 4}));
+              }),
+              AllOf(HasSubstr("gradient.layers.0.weight"), HasSubstr("[3, 5]")));
+  EXPECT_THAT(rewrite([&](auto& w) {
+                add_sums(w, count);
+                w.add("gradient.elsewhere", Tensor::zeros({1}));
+              }),
+              HasSubstr("no part of the model"));
+  EXPECT_EQ(rewrite([&](auto& w) { add_sums(w, count); }), "");  // a window of which no parameter has a gradient yet
+}
+
+TEST_F(CheckpointInsideAWindow, ImpossibleNumbersOfTheWindowAreBadData) {
+  for (const auto& [key, value, words] : std::vector<std::tuple<std::string, nlohmann::json, std::string>>{
+           {"micro_batches", 0, "'open_window'"},
+           {"micro_batches", 99, "contradict"},
+           {"samples", -1, "contradict"},
+           {"normalisation", "none", "'open_window'"},
+           {"accumulate_dtype", "f64", "'open_window'"}}) {
+    save(open);
+    change_state([&, k = key, v = value](nlohmann::json& json) { json["open_window"][k] = v; });
+    EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr(words)) << key << " " << value;
+  }
+  save(open);
+  change_state([](nlohmann::json& json) { json["open_window"] = 3; });
+  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'open_window'"));
 }
 
 TEST_F(Checkpoint, WeightsLoadOnTheirOwn) {

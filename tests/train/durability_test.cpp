@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/mlp.h"
+#include "tests/testing/saving.h"
 #include "tests/testing/training.h"
 #include "tests/train/files.h"
 #include "train/checkpoint.h"
@@ -51,15 +52,17 @@ TEST(Durability, ACheckpointIsOnTheDiskBeforeLatestPointsAtIt) {
   synced.clear();
   pointed.clear();
   watched = folder / "latest";
-  save_checkpoint(folder.path(), {}, {{"widths", {3, 2}}}, training.parameters, training.optimizer,
-                  training.accumulator);
+  save_training(folder.path(), training);
   const std::string root = std::filesystem::canonical(folder.path()).string();
-  const std::string fresh = root + "/checkpoints/update-00000000.tmp/";
-  for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json", "state.json"})
-    EXPECT_THAT(synced, Contains(fresh + file + ".tmp"));
-  const std::ptrdiff_t files = position_of(fresh + "state.json.tmp"), names = position_of(root + "/checkpoints"),
+  const std::string fresh = root + "/checkpoints/.saving";
+  const std::ptrdiff_t own_names = position_of(fresh), names = position_of(root + "/checkpoints"),
                        links = position_of(root);
-  EXPECT_LT(files, names);
+  for (const char* file :
+       {"model.safetensors", "optimizer.safetensors", "config.json", "state.json", "checksums.xxh128"}) {
+    EXPECT_THAT(synced, Contains(fresh + "/" + file));
+    EXPECT_LT(position_of(fresh + "/" + file), own_names);
+  }
+  EXPECT_LT(own_names, names);
   ASSERT_LT(names, links);
   EXPECT_FALSE(pointed[static_cast<std::size_t>(names)]);
   EXPECT_TRUE(pointed[static_cast<std::size_t>(links)]);

@@ -2,13 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
 #include "nn/mlp.h"
+#include "tests/testing/saving.h"
 #include "tests/testing/training.h"
 #include "tests/train/files.h"
 #include "train/checkpoint.h"
+#include "train/sealed_folder.h"
 #include "train/run_lock.h"
 
 namespace accrue::train {
@@ -26,7 +29,7 @@ class RunDirectory : public ::testing::Test {
   const fs::path& run() const { return folder.path(); }
   void save() {
     training.window(class_samples(4, 3, 2, 1));
-    save_checkpoint(run(), {}, {{"widths", {3, 2}}}, training.parameters, training.optimizer, training.accumulator);
+    save_training(run(), training);
   }
   fs::path checkpoint(int update) const { return run() / "checkpoints" / ("update-0000000" + std::to_string(update)); }
 
@@ -75,65 +78,145 @@ TEST_F(RunDirectory, IsNewUntilARunLeavesSomething) {
   expect_used();
 }
 
-TEST_F(RunDirectory, ResumesAtTheLatest) {
+TEST_F(RunDirectory, ResumesAtTheNewestWhereverTheLinkPoints) {
   save();
   save();
-  EXPECT_EQ(find_resume_point(run()).checkpoint, run() / "latest");
-  EXPECT_EQ(find_resume_point(run()).note, "");
+  const auto expect_newest = [&] {
+    EXPECT_EQ(find_resume_point(run()).checkpoint, checkpoint(2));
+    EXPECT_THAT(find_resume_point(run()).notes, ::testing::IsEmpty());
+    EXPECT_THAT(find_resume_point(run()).set_aside, ::testing::IsEmpty());
+  };
+  expect_newest();
+  fs::remove(folder / "latest");  // killed before it was pointed anywhere
+  expect_newest();
+  fs::create_symlink("checkpoints/update-00000001", folder / "latest");
+  expect_newest();
 }
 
-TEST_F(RunDirectory, FallsBackToTheNewestCheckpointThatReads) {
+TEST_F(RunDirectory, FallsBackToTheNewestCheckpointThatIsWhole) {
   save();
   save();
   save();
-  fs::create_directory(checkpoint(4).string() + ".tmp");
-  const auto expect_fallback = [&](int update) {
+  fs::create_directory(run() / "checkpoints/.saving");
+  const auto expect_fallback = [&](int update, int damaged) {
     const ResumePoint point = find_resume_point(run());
     EXPECT_EQ(point.checkpoint, checkpoint(update));
-    EXPECT_THAT(point.note, AllOf(HasSubstr("latest"), HasSubstr(checkpoint(update).string())));
+    EXPECT_EQ(std::ssize(point.set_aside), damaged);
+    ASSERT_FALSE(point.notes.empty());
+    EXPECT_THAT(point.notes.front(), AllOf(HasSubstr("update-00000003 cannot be used"), HasSubstr("state.json")));
+    EXPECT_THAT(point.notes.back(), AllOf(HasSubstr("resumes from"), HasSubstr(checkpoint(update).string())));
   };
-  fs::remove(folder / "latest");
-  expect_fallback(3);
-  fs::create_symlink("checkpoints/update-00000009", folder / "latest");
-  expect_fallback(3);
-  fs::remove(folder / "latest");
-  fs::create_symlink("checkpoints/update-00000003", folder / "latest");
   write_file(checkpoint(3) / "state.json", "{");
-  expect_fallback(2);
+  expect_fallback(2, 1);
   fs::remove(checkpoint(2) / "optimizer.safetensors");
-  expect_fallback(1);
+  expect_fallback(1, 2);
+  seal_folder(checkpoint(3));  // its checksums are right, its content is not
+  expect_fallback(1, 2);
+
+  set_aside(find_resume_point(run()));
+  EXPECT_TRUE(fs::exists(checkpoint(3).string() + ".damaged"));
+  EXPECT_TRUE(fs::exists(checkpoint(2).string() + ".damaged"));
+  EXPECT_EQ(find_resume_point(run()).checkpoint, checkpoint(1));
+  EXPECT_THAT(find_resume_point(run()).notes, ::testing::IsEmpty());
 }
 
-TEST_F(RunDirectory, ACheckpointThatWasBeingReplacedIsFound) {
+TEST_F(RunDirectory, WhatIsSetAsideNeverReplacesWhatWasBefore) {
+  for (int round = 0; round < 3; ++round) {
+    save();
+    fs::create_directory(checkpoint(9));
+    set_aside({.checkpoint = {}, .notes = {}, .set_aside = {checkpoint(9)}});
+  }
+  for (const char* suffix : {".damaged", ".damaged-2", ".damaged-3"})
+    EXPECT_TRUE(fs::exists(checkpoint(9).string() + suffix)) << suffix;
+}
+
+TEST_F(RunDirectory, GoingBackToACheckpointGivesTheNewerOnesUp) {
+  for (int update = 1; update <= 4; ++update) save();
+  const ResumePoint point = resume_point_at(run(), checkpoint(2));
+  EXPECT_EQ(point.checkpoint, checkpoint(2));
+  EXPECT_THAT(point.set_aside, ::testing::ElementsAre(checkpoint(4), checkpoint(3)));
+  EXPECT_THAT(point.notes, ::testing::ElementsAre(HasSubstr("given up"), HasSubstr("given up")));
+  set_aside(point);
+  EXPECT_TRUE(fs::exists(checkpoint(4).string() + ".given-up"));
+  EXPECT_EQ(find_resume_point(run()).checkpoint, checkpoint(2));
+  EXPECT_THAT(resume_point_at(run(), checkpoint(2)).set_aside, ::testing::IsEmpty());
+
+  write_file(checkpoint(1) / "state.json", "{");
+  EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { resume_point_at(run(), checkpoint(1)); }),
+              AllOf(HasSubstr("is damaged"), HasSubstr(checkpoint(1).string())));
+}
+
+TEST_F(RunDirectory, ACheckpointOfAnotherRunGivesNothingUp) {
   save();
-  fs::rename(checkpoint(1), checkpoint(1).string() + ".old");  // killed before the new one had its name
-  EXPECT_EQ(find_resume_point(run()).checkpoint, checkpoint(1).string() + ".old");
-  fs::copy(checkpoint(1).string() + ".old", checkpoint(1));  // killed before the old one was gone
-  fs::remove(folder / "latest");
-  EXPECT_EQ(find_resume_point(run()).checkpoint, checkpoint(1));
+  const TemporaryFolder other;
+  make_run_directory(other.path());
+  fs::copy(checkpoint(1), other / "elsewhere");
+  EXPECT_THAT(resume_point_at(run(), other / "elsewhere").set_aside, ::testing::IsEmpty());
+}
+
+TEST_F(RunDirectory, NamesSortInTheOrderOfTheirCheckpoints) {
+  EXPECT_EQ(new_checkpoint_name(run(), 7), "update-00000007");
+  for (const char* name : {"update-00000007", "update-00000007.1", "update-00000007.10", "update-00000007.9",
+                           "update-123456789", "update-00000123", "update-00000006.damaged", "update-", "update-x",
+                           "update-1.", "update-1.x", "update--1", "updates-1", ".saving"})
+    fs::create_directory(run() / "checkpoints" / name);
+  std::vector<std::string> names;
+  for (const fs::path& path : checkpoints_of(run())) names.push_back(path.filename().string());
+  EXPECT_THAT(names, ::testing::ElementsAre("update-123456789", "update-00000123", "update-00000007.10",
+                                            "update-00000007.9", "update-00000007.1", "update-00000007"));
+  EXPECT_EQ(new_checkpoint_name(run(), 7), "update-00000007.11");
+  EXPECT_EQ(new_checkpoint_name(run(), 6), "update-00000006");
+}
+
+TEST_F(RunDirectory, KeepsTheNewestOfItsCheckpoints) {
+  for (int update = 1; update <= 5; ++update) {
+    training.window(class_samples(4, 3, 2, 1));
+    EXPECT_EQ(save_training(run(), training, {.keep = 2}), "");
+  }
+  EXPECT_THAT(checkpoints_of(run()), ::testing::ElementsAre(checkpoint(5), checkpoint(4)));
+  fs::create_directory(run() / "checkpoints/.removing");  // killed while it removed one
+  write_file(run() / "checkpoints/.removing/state.json", "{");
+  training.window(class_samples(4, 3, 2, 1));
+  EXPECT_EQ(save_training(run(), training, {.keep = 1}), "");
+  EXPECT_THAT(checkpoints_of(run()), ::testing::ElementsAre(checkpoint(6)));
+  EXPECT_FALSE(fs::exists(run() / "checkpoints/.removing"));
+  EXPECT_EQ(fs::read_symlink(folder / "latest"), "checkpoints/update-00000006");
 }
 
 TEST_F(RunDirectory, DoesNotFallBackFromACheckpointThatIsWhole) {
   save();
   save();
   write_file(checkpoint(2) / "state.json", R"({"format_version": 99})");
+  seal_folder(checkpoint(2));
   EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { find_resume_point(run()); }), HasSubstr("version 99"));
-  fs::remove(checkpoint(2) / "state.json");
-  fs::create_directory(checkpoint(2) / "state.json");  // there, but cannot be read
+  write_file(checkpoint(2) / "state.json", R"({"format_version": 3})");  // as versions wrote it that had no checksums
+  fs::remove(checkpoint(2) / "checksums.xxh128");
+  EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { find_resume_point(run()); }), HasSubstr("version 3"));
+}
+
+TEST_F(RunDirectory, AFileThatMayNotBeOpenedIsNoReasonToFallBack) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may open every file";
+  save();
+  save();
+  fs::permissions(checkpoint(2) / "state.json", fs::perms::none);
   EXPECT_THAT(error_of(ErrorKind::no_input, [&] { find_resume_point(run()); }), HasSubstr("state.json"));
 }
 
-TEST_F(RunDirectory, WithoutAReadableCheckpointResumingMeetsTheErrorOfTheLatest) {
+TEST_F(RunDirectory, WithoutAWholeCheckpointNothingIsResumed) {
+  save();
   save();
   write_file(checkpoint(1) / "state.json", "{");
-  EXPECT_EQ(find_resume_point(run()).checkpoint, run() / "latest");
+  write_file(checkpoint(2) / "config.json", "{");
+  EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { find_resume_point(run()); }),
+              AllOf(HasSubstr("no checkpoint of " + run().string() + " is whole"), HasSubstr("config.json"),
+                    HasSubstr("state.json")));
 }
 
 TEST_F(RunDirectory, ARunThatEndedBeforeItsFirstCheckpointSaysWhatToDo) {
   EXPECT_THAT(error_of(ErrorKind::no_input, [&] { find_resume_point(run()); }), HasSubstr("no checkpoint here"));
   write_file(folder / "metrics.jsonl", "{}\n");
   EXPECT_THAT(error_of(ErrorKind::no_input, [&] { find_resume_point(run()); }),
-              AllOf(HasSubstr("no checkpoint"), HasSubstr("remove the directory"), HasSubstr("another --out")));
+              AllOf(HasSubstr("no checkpoint"), HasSubstr("--resume auto"), HasSubstr("remove the directory")));
   const RunLock lock(run());  // it has not ended
   EXPECT_THAT(error_of(ErrorKind::cannot_create, [&] { find_resume_point(run()); }), HasSubstr("is training there"));
 }

@@ -117,7 +117,7 @@ TEST(TrainerOverflow, LateReportsTellTheSameStoryAndLeaveTheSameBits) {
       for (const std::int64_t micro : {2, 4}) {
         TrainerOptions plan = windows_of_four(9, micro);
         plan.evaluate_every = 3;
-        plan.save_every = 4;
+        plan.save_every.updates = 4;
         const Script script =
             on_overflow == OnOverflow::skip
                 ? Script{[](std::int64_t window, std::int64_t, float) {
@@ -218,17 +218,47 @@ TEST(TrainerOverflow, TheErrorAtTheFloorNamesMicroBatchWindowAndParameterAfterSa
     }
 }
 
-TEST(TrainerOverflow, AStopWaitsForTheWindowThatIsBeingReplayed) {
+// Everything that a checkpoint hands from one run to the next.
+void hand_over(const OverflowingRun& from, OverflowingRun& to) {
+  const Accumulator::State state = from.training.accumulator.state();
+  to.training.parameters.master().copy_from(from.training.parameters.master());
+  const auto target = to.training.optimizer.state_tensors(), source = from.training.optimizer.state_tensors();
+  for (std::size_t i = 0; i < target.size(); ++i) target[i].tensor.copy_from(source[i].tensor);
+  to.training.accumulator.restore(state);
+  for (std::size_t i = 0; i < from.training.parameters.parameters().size() && state.micro_in_window > 0; ++i) {
+    const Parameter& gradient = from.training.parameters.parameters()[i];
+    std::vector<std::byte> buffer;
+    if (!gradient.fresh())
+      to.training.parameters.parameters()[i].restore_gradient(gradient.grad().host_bytes(buffer));
+  }
+  to.trainer.restore(from.trainer.state());
+}
+
+// Stopped after each micro-batch in turn, between attempts at a window and inside them.
+TEST(TrainerOverflow, ARunThatIsStoppedWhileAWindowIsReplayedTellsTheSameStory) {
   for (const Device device : devices())
     for (const Reports reports : {Reports::at_once, Reports::one_window_late}) {
-      OverflowingRun run(device, scaled(reports, OnOverflow::replay), windows_of_four(3), above_two_to_the_thirteen);
-      bool asked = false;
-      run.trainer.stop_requested = [&] { return !std::exchange(asked, true); };  // in the first attempt
-      EXPECT_EQ(run.trainer.run(), TrainingEnd::stopped);
-      ASSERT_EQ(run.records.size(), 1u);
-      EXPECT_EQ(run.records[0].replayed.size(), 3u);
-      EXPECT_EQ(run.records[0].report.outcome, Outcome::updated);
-      EXPECT_THAT(run.saved_at, ElementsAre(1));
+      const AccumulatorOptions options = scaled(reports, OnOverflow::replay);
+      OverflowingRun whole(device, options, windows_of_four(3), above_two_to_the_thirteen);
+      whole.trainer.run();
+      EXPECT_EQ(whole.records[0].replayed.size(), 3u);
+      std::int64_t stops = 0;
+      for (std::int64_t after = 1;; ++after) {
+        OverflowingRun first(device, options, windows_of_four(3), above_two_to_the_thirteen),
+            second(device, options, windows_of_four(3), above_two_to_the_thirteen);
+        std::int64_t asked = 0;
+        first.trainer.stop_requested = [&] { return ++asked == after; };
+        if (first.trainer.run() == TrainingEnd::finished) break;
+        ++stops;
+        EXPECT_EQ(first.saved_at.size(), 1u);
+        hand_over(first, second);
+        second.trainer.run();
+        std::vector<WindowRecord> both = first.records;
+        both.insert(both.end(), second.records.begin(), second.records.end());
+        EXPECT_EQ(story(both), story(whole.records)) << "stopped after " << after << " micro-batches";
+        EXPECT_EQ(second.training.bits(), whole.training.bits()) << "stopped after " << after << " micro-batches";
+      }
+      EXPECT_GE(stops, 8);
     }
 }
 
@@ -242,10 +272,7 @@ TEST(TrainerOverflow, AStoppedRunThatIsResumedEqualsOneThatWasNot) {
     std::int64_t asked = 0;
     first.trainer.stop_requested = [&] { return ++asked == 6; };  // with an overflow under way
     EXPECT_EQ(first.trainer.run(), TrainingEnd::stopped);
-    second.training.parameters.master().copy_from(first.training.parameters.master());
-    const auto to = second.training.optimizer.state_tensors(), from = first.training.optimizer.state_tensors();
-    for (std::size_t i = 0; i < to.size(); ++i) to[i].tensor.copy_from(from[i].tensor);
-    second.training.accumulator.restore(first.training.accumulator.state());
+    hand_over(first, second);
     second.trainer.run();
     std::vector<WindowRecord> both = first.records;
     both.insert(both.end(), second.records.begin(), second.records.end());

@@ -48,7 +48,7 @@ TEST(Trainer, SavesEveryNthUpdateAndTheLastOneOnce) {
   for (const auto& [steps, expected] :
        std::vector<std::pair<std::int64_t, std::vector<std::int64_t>>>{{5, {2, 4, 5}}, {4, {2, 4}}}) {
     TrainerOptions o = options(2, 1, steps);
-    o.save_every = 2;
+    o.save_every.updates = 2;
     TrainerRun run(data, o, small_gpt(), Device::cpu());
     std::vector<std::int64_t> saved_at;
     run.trainer.on_save = [&] { saved_at.push_back(run.training.accumulator.counters().update); };
@@ -62,7 +62,7 @@ TEST(Trainer, SavesOncePerUpdateAlsoWhenEmptyWindowsFollow) {
   const MemoryDataset data(gpt_samples(small_gpt(), {8, 0}, 1));
   TrainerOptions o = options(1, 1, 4);
   o.order = DataOrder::sequential;
-  o.save_every = 1;
+  o.save_every.updates = 1;
   TrainerRun run(data, o, small_gpt(), Device::cpu());
   std::vector<std::int64_t> saved_at;
   run.trainer.on_save = [&] { saved_at.push_back(run.training.accumulator.counters().update); };
@@ -134,11 +134,155 @@ TEST(Trainer, ADataSetWithoutAnyTargetIsBadData) {
   EXPECT_THAT(error_message([&] { run.run(); }, ErrorKind::bad_data), HasSubstr("every target is masked"));
 }
 
+// The weights at the end of runs that all see the same samples.
+TrainingBits bits_of_whole_run(const Dataset& data, const TrainerOptions& o, const AccumulatorOptions& accumulator = {}) {
+  TrainerRun run(data, o, small_gpt(), Device::cpu(), accumulator);
+  run.run();
+  return run.training.bits();
+}
+
+TEST(Trainer, StopsAfterTheMicroBatchInWhichItIsAskedToAndSaves) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(12, 8), 1));
+  const TrainerOptions o = options(2, 3, 4);
+  const TrainingBits whole = bits_of_whole_run(data, o);
+  for (std::size_t after = 1; after < 12; ++after) {
+    TrainerRun run(data, o, small_gpt(), Device::cpu());
+    int saves = 0;
+    run.trainer.on_save = [&] { ++saves; };
+    run.trainer.stop_requested = [&] { return run.keys.size() == after; };
+    EXPECT_EQ(run.trainer.run(), TrainingEnd::stopped);
+    EXPECT_EQ(run.keys.size(), after);
+    EXPECT_EQ(saves, 1);
+    EXPECT_EQ(run.training.accumulator.window_open(), after % 3 != 0);
+    EXPECT_EQ(run.records.size(), after / 3);
+    run.trainer.stop_requested = nullptr;
+    EXPECT_EQ(run.trainer.run(), TrainingEnd::finished);  // goes on inside the window
+    EXPECT_EQ(run.training.bits(), whole) << "stopped after " << after << " micro-batches";
+    EXPECT_EQ(run.records.size(), 4u);
+  }
+}
+
+TEST(Trainer, AMicroBatchThatMustNotBeWaitedForLeavesNoTrace) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(12, 8), 1));
+  const TrainerOptions o = options(2, 3, 4);
+  const TrainingBits whole = bits_of_whole_run(data, o);
+  std::int64_t in_the_middle = 0, at_its_beginning = 0;
+  for (std::int64_t polls = 1;; polls += 7) {
+    TrainerRun run(data, o, small_gpt(), Device::cpu());
+    std::int64_t asked = 0;
+    run.trainer.must_stop_at_once = [&] { return ++asked >= polls; };
+    if (run.trainer.run() == TrainingEnd::finished) break;
+    const Accumulator::State state = run.training.accumulator.state();
+    ++(state.micro_in_window > 0 ? in_the_middle : at_its_beginning);
+    EXPECT_EQ(state.micro % 3, state.micro_in_window);
+    EXPECT_EQ(state.samples_in_window, 2 * state.micro_in_window);
+    run.trainer.must_stop_at_once = nullptr;
+    EXPECT_EQ(run.trainer.run(), TrainingEnd::finished);
+    EXPECT_EQ(run.training.bits(), whole) << "interrupted at operation " << polls;
+    EXPECT_EQ(run.records.size(), 4u);
+  }
+  EXPECT_GT(in_the_middle, 0);     // in a forward pass
+  EXPECT_GT(at_its_beginning, 0);  // in a backward pass
+}
+
+TEST(Trainer, AnEvaluationThatMustNotBeWaitedForIsMadeUpForInTheNextRun) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1));
+  const MemoryDataset validation(gpt_samples(small_gpt(), std::vector<std::int64_t>(6, 8), 2));
+  TrainerOptions o = options(2, 1, 3);
+  o.evaluate_every = 1;
+  TrainerRun whole(data, o, small_gpt(), Device::cpu(), {}, &validation);
+  whole.run();
+  for (const std::int64_t update : {1, 3}) {  // the last one, too
+    TrainerRun run(data, o, small_gpt(), Device::cpu(), {}, &validation);
+    const std::int64_t shown = 6 * (update - 1) + 3;  // in the middle of this update's evaluation
+    run.trainer.must_stop_at_once = [&] { return std::ssize(validation.shown) >= shown; };
+    validation.shown.clear();
+    EXPECT_EQ(run.trainer.run(), TrainingEnd::stopped);
+    EXPECT_EQ(std::ssize(run.records), update - 1);
+    ASSERT_TRUE(run.trainer.state().unlogged.has_value());
+    EXPECT_EQ(run.trainer.state().unlogged->update, update);
+    run.trainer.must_stop_at_once = nullptr;
+    EXPECT_EQ(run.trainer.run(), TrainingEnd::finished);
+    ASSERT_EQ(run.records.size(), 3u);
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(run.records[i].validation_loss, whole.records[i].validation_loss);
+  }
+}
+
+TEST(Trainer, ASaveThatFailsOnTheWayIsToldAndTriedAgain) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1));
+  TrainerOptions o = options(2, 1, 5);
+  o.save_every.updates = 2;
+  for (const ErrorKind kind : {ErrorKind::io, ErrorKind::cannot_create, ErrorKind::memory}) {
+    TrainerRun run(data, o, small_gpt(), Device::cpu());
+    std::vector<std::int64_t> saved_at;
+    std::vector<std::string> failures;
+    run.trainer.on_save = [&] {
+      const std::int64_t update = run.training.accumulator.counters().update;
+      if (update == 2) fail(kind, "the disk is full");
+      saved_at.push_back(update);
+    };
+    run.trainer.on_save_failed = [&](const std::string& reason) { failures.push_back(reason); };
+    EXPECT_EQ(run.trainer.run(), TrainingEnd::finished);
+    EXPECT_THAT(saved_at, ElementsAre(4, 5));
+    EXPECT_THAT(failures, ElementsAre("the disk is full"));
+  }
+}
+
+TEST(Trainer, TheLastSaveMustSucceed) {
+  const MemoryDataset data(gpt_samples(small_gpt(), {8, 8}, 1));
+  TrainerRun run(data, options(1, 1, 2), small_gpt(), Device::cpu());
+  run.trainer.on_save = [&] { fail(ErrorKind::io, "the disk is full"); };
+  EXPECT_THAT(error_message([&] { run.run(); }, ErrorKind::io), HasSubstr("the disk is full"));
+}
+
+TEST(Trainer, SavesByTheClockInsideAWindow) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1));
+  TrainerOptions o = options(2, 4, 2);
+  o.save_every.seconds = 1e-9;  // due at every micro-batch
+  TrainerRun run(data, o, small_gpt(), Device::cpu());
+  std::vector<std::int64_t> saved_at;
+  run.trainer.on_save = [&] { saved_at.push_back(run.training.accumulator.state().micro); };
+  run.run();
+  EXPECT_THAT(saved_at, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
+  EXPECT_EQ(run.training.bits(), bits_of_whole_run(data, options(2, 4, 2)));
+}
+
+// What is done is saved before an error of the data ends the run; the window that met it has left no trace.
+TEST(Trainer, SavesWhatItHasBeforeAnErrorOfTheData) {
+  class Failing final : public Dataset {
+   public:
+    explicit Failing(const MemoryDataset& data) : data_(data) {}
+    std::int64_t size() const override { return data_.size(); }
+    std::int64_t positions_per_sample() const override { return data_.positions_per_sample(); }
+    Batch batch(std::span<const std::int64_t> indices, Device device) const override {
+      if (++asked == fails_at) fail(ErrorKind::bad_data, "the file has shrunk");
+      return data_.batch(indices, device);
+    }
+    mutable std::int64_t asked = 0, fails_at = 0;
+
+   private:
+    const MemoryDataset& data_;
+  };
+  const MemoryDataset whole_data(gpt_samples(small_gpt(), std::vector<std::int64_t>(12, 8), 1));
+  const TrainingBits whole = bits_of_whole_run(whole_data, options(2, 3, 4));
+  for (const std::int64_t fails_at : {1, 2, 3, 4, 5, 12}) {
+    Failing data(whole_data);
+    data.fails_at = fails_at;
+    TrainerRun run(data, options(2, 3, 4), small_gpt(), Device::cpu());
+    int saves = 0;
+    run.trainer.on_save = [&] { ++saves; };
+    EXPECT_THAT(error_message([&] { run.run(); }, ErrorKind::bad_data), HasSubstr("the file has shrunk"));
+    EXPECT_EQ(saves, fails_at == 1 ? 0 : 1);  // nothing is saved of nothing
+    run.run();
+    EXPECT_EQ(run.training.bits(), whole) << "failed at batch " << fails_at;
+  }
+}
+
 TEST(Trainer, StopsAfterTheWindowInWhichItIsAskedToAndSaves) {
   const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1));
   for (const std::int64_t save_every : {0, 3}) {  // without a checkpoint of its own at the stop, and with one
     TrainerOptions o = options(2, 1, 5);
-    o.save_every = save_every;
+    o.save_every.updates = save_every;
     TrainerRun run(data, o, small_gpt(), Device::cpu());
     std::vector<std::int64_t> saved_at;
     run.trainer.on_save = [&] { saved_at.push_back(run.training.accumulator.counters().update); };

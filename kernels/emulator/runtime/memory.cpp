@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "kernels/emulator/checker.h"
 #include "kernels/emulator/options.h"
@@ -45,9 +46,12 @@ cudaError_t allocate(void** memory, const MemoryBlock& block) {
   if (memory == nullptr) return cudaErrorInvalidValue;
   *memory = nullptr;
   if (block.bytes == 0) return cudaSuccess;
+  Blocks entry = {{nullptr, block}};  // first: what it throws must not cost the memory
   if (posix_memalign(memory, kAlignment, block.bytes) != 0) return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xFF, block.bytes);
-  blocks()[static_cast<const char*>(*memory)] = block;
+  Blocks::node_type node = entry.extract(entry.begin());
+  node.key() = static_cast<const char*>(*memory);
+  blocks().insert(std::move(node));
   return cudaSuccess;
 }
 

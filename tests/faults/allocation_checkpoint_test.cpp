@@ -1,0 +1,99 @@
+// Every allocation of saving and of resuming fails once: a checkpoint that resumes is there at any time, the training
+// that was to be saved goes on untouched, and a second try succeeds.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/faults/allocation_subject.h"
+#include "tests/train/files.h"
+#include "train/checkpoint.h"
+#include "train/run_directory.h"
+
+namespace accrue::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+const train::RunSettings run_settings{.program = "gpt",
+                                      .data = {.bytes = 4, .hash = 0xabc},
+                                      .seed = 3,
+                                      .global_batch = 6,
+                                      .data_order = "shuffled",
+                                      .partial_window = "step",
+                                      .dataset_size = 12,
+                                      .steps = 10,
+                                      .rules = {{"--clip", "1"}}};
+
+void save(Subject& training, const fs::path& run) {
+  train::save_checkpoint(run, run_settings, {{"n_layer", 1}}, training.parameters, training.optimizer,
+                         training.accumulator);
+}
+
+void resume(Subject& training, const fs::path& run) {
+  train::resume_checkpoint(train::find_resume_point(run).checkpoint, run_settings, training.parameters,
+                           training.optimizer, training.accumulator);
+}
+
+struct Saving {
+  explicit Saving(Device device) : training(device) {
+    train::make_run_directory(run);
+    training.window();
+    save(training, run);
+    older = training.bits();
+    training.window();
+    newer = training.bits();
+  }
+  TemporaryFolder folder;
+  fs::path run = folder / "run";
+  Subject training;
+  Subject::Bits older, newer;
+};
+
+class AllocationFaultsOfCheckpoints : public ::testing::TestWithParam<FaultyMemory> {};
+
+TEST_P(AllocationFaultsOfCheckpoints, WhileSaving) {
+  for (const Device device : devices()) {
+    if (device.kind == DeviceKind::cuda && GetParam() == FaultyMemory::host) continue;
+    Subject resumed(device);
+    fail_at_every_site(
+        "saving a checkpoint", GetParam(), device, [&] { return std::make_unique<Saving>(device); },
+        [](Saving& s) { save(s.training, s.run); },
+        [&](Saving& s, bool completed) {
+          EXPECT_EQ(s.training.bits(), s.newer) << "saving has changed what was to be saved";
+          resume(resumed, s.run);
+          const Subject::Bits found = resumed.bits();
+          EXPECT_TRUE(found == s.newer || (found == s.older && !completed)) << "neither checkpoint is there";
+          save(s.training, s.run);
+          resume(resumed, s.run);
+          EXPECT_EQ(resumed.bits(), s.newer) << "the second try has not saved";
+        });
+  }
+}
+
+TEST_P(AllocationFaultsOfCheckpoints, WhileResuming) {
+  for (const Device device : devices()) {
+    if (device.kind == DeviceKind::cuda && GetParam() == FaultyMemory::host) continue;
+    Saving saved(device);
+    save(saved.training, saved.run);
+    saved.training.window();
+    const Subject::Bits next = saved.training.bits();
+    fail_at_every_site(
+        "resuming a checkpoint", GetParam(), device, [&] { return std::make_unique<Subject>(device); },
+        [&](Subject& s) { resume(s, saved.run); },
+        [&](Subject& s, bool) {
+          resume(s, saved.run);
+          EXPECT_EQ(s.bits(), saved.newer);
+          s.window();
+          EXPECT_EQ(s.bits(), next);
+        });
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, AllocationFaultsOfCheckpoints,
+                         ::testing::Values(FaultyMemory::host, FaultyMemory::arena),
+                         [](const ::testing::TestParamInfo<FaultyMemory>& info) {
+                           return info.param == FaultyMemory::host ? "Host" : "Arena";
+                         });
+
+}  // namespace
+}  // namespace accrue::testing

@@ -1,0 +1,91 @@
+// metrics.jsonl on a disk of which the n-th call fails: no line that was written is lost, and none counts twice.
+#include <cerrno>
+#include <cstring>
+
+#include "tests/faults/recording.h"
+#include "tests/train/files.h"
+#include "train/json_lines.h"
+
+#include <nlohmann/json.hpp>
+
+namespace accrue::testing::faults {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A log of three windows.
+class LogFaults : public ::testing::Test {
+ protected:
+  LogFaults() { start_over(); }
+  void start_over() { write_file(log(), three); }
+  std::filesystem::path log() const { return folder / "metrics.jsonl"; }
+
+  // Calls the function with the action at each of its calls, of which there must be some.
+  void at_each_call(Action action, int error, const std::function<void()>& function,
+                    const std::function<void(const std::string& message)>& check) {
+    for (long n = 1;; ++n) {
+      SCOPED_TRACE(fmt::format("call {}: {}", n, std::strerror(error)));
+      start_over();
+      const int descriptors = open_descriptors();
+      std::string message;
+      const Plan plan{
+          .folder = folder.path().string(), .calls = changing | reading, .action = action, .at = n, .error = error};
+      const Tally tally = with_faults(plan, [&] {
+        try {
+          function();
+        } catch (const Error& caught) {
+          message = caught.what();
+          EXPECT_THAT(message, HasSubstr(folder.path().string()));
+          EXPECT_THAT(message, HasSubstr(std::strerror(error)));
+        }
+      });
+      EXPECT_EQ(open_descriptors(), descriptors);
+      if (tally.calls < n) {
+        EXPECT_GT(n, 3);
+        return;
+      }
+      check(message);
+    }
+  }
+
+  static constexpr const char* three = "{\"window\":0}\n{\"window\":1}\n{\"window\":2}\n";
+  static constexpr const char* two = "{\"window\":0}\n{\"window\":1}\n";
+  TemporaryFolder folder;
+};
+
+TEST_F(LogFaults, WhileItIsShortenedLeaveTheOldLogOrTheNewOne) {
+  const auto shorten = [&] { train::truncate_after(log(), 2); };
+  for (const int error : {ENOSPC, EIO, EMFILE})
+    for (const Action action : {Action::fail, Action::fail_from})
+      at_each_call(action, error, shorten, [&](const std::string& message) {
+        const std::string content = read_file(log());
+        EXPECT_TRUE(content == two || (content == three && !message.empty())) << content << message;
+      });
+  for (const Action action : {Action::interrupt, Action::shorten})
+    at_each_call(action, 0, shorten, [&](const std::string& message) {
+      EXPECT_EQ(message, "");
+      EXPECT_EQ(read_file(log()), two);
+    });
+}
+
+TEST_F(LogFaults, WhileItGrowsKeepTheLinesBefore) {
+  const auto grow = [&] {
+    train::JsonLines lines(log(), train::JsonLines::Mode::append);
+    lines.write({{"window", 3}});
+    lines.write({{"window", 4}});
+  };
+  const std::string five = std::string(three) + "{\"window\":3}\n{\"window\":4}\n";
+  for (const int error : {ENOSPC, EIO})
+    at_each_call(Action::fail, error, grow, [&](const std::string&) {
+      EXPECT_TRUE(five.starts_with(read_file(log())));
+      EXPECT_TRUE(read_file(log()).starts_with(three));
+    });
+  for (const Action action : {Action::interrupt, Action::shorten})
+    at_each_call(action, 0, grow, [&](const std::string& message) {
+      EXPECT_EQ(message, "");
+      EXPECT_EQ(read_file(log()), five);
+    });
+}
+
+}  // namespace
+}  // namespace accrue::testing::faults

@@ -1,0 +1,229 @@
+#include "train/checkpoint_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "train/json_lines.h"
+#include "train/json_value.h"
+#include "train/printable.h"
+
+namespace accrue::train {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::size_t most_attempts = 64;  // at a window: each halves the loss scale, which is a float
+constexpr std::pair<const char*, Outcome> outcome_names[] = {{"updated", Outcome::updated},
+                                                             {"skipped", Outcome::skipped},
+                                                             {"empty", Outcome::empty},
+                                                             {"replayed", Outcome::replayed}};
+
+const char* name_of_outcome(Outcome outcome) {
+  for (const auto& [name, value] : outcome_names)
+    if (value == outcome) return name;
+  fail(ErrorKind::internal, "a window's outcome is {}", static_cast<int>(outcome));
+}
+
+Outcome outcome_from(const nlohmann::json& json, const fs::path& file) {
+  const auto text = json_member<std::string>(json, "outcome", file);
+  for (const auto& [name, value] : outcome_names)
+    if (text == name) return value;
+  fail(ErrorKind::bad_data, "{}: 'outcome' is none of a window's; the file is damaged", file.string());
+}
+
+// A member of an object that json_number() wrote.
+double real_member(const nlohmann::json& json, const char* key, const fs::path& file) {
+  if (const auto text = json_value<std::string>(json, key)) {
+    if (*text == "NaN") return std::numeric_limits<double>::quiet_NaN();
+    if (*text == "Infinity") return std::numeric_limits<double>::infinity();
+    if (*text == "-Infinity") return -std::numeric_limits<double>::infinity();
+  }
+  return json_member<double>(json, key, file);
+}
+
+std::int64_t count_member(const nlohmann::json& json, const char* key, const fs::path& file) {
+  const auto count = json_member<std::int64_t>(json, key, file);
+  if (count < 0)
+    fail(ErrorKind::bad_data, "{}: '{}' is {}, but must not be negative; the file is damaged", file.string(), key,
+         count);
+  return count;
+}
+
+nlohmann::json report_to_json(const WindowReport& report) {
+  nlohmann::json json{{"outcome", name_of_outcome(report.outcome)},
+                      {"window", report.window},
+                      {"update", report.update},
+                      {"micro_batches", report.micro_batches},
+                      {"samples", report.samples},
+                      {"targets", report.targets},
+                      {"loss", json_number(report.loss)},
+                      {"grad_norm", json_number(report.grad_norm)},
+                      {"learning_rate", json_number(report.learning_rate)},
+                      {"loss_scale", json_number(report.loss_scale)},
+                      {"next_loss_scale", json_number(report.next_loss_scale)},
+                      {"seconds", json_number(report.seconds)},
+                      {"timed_samples", report.timed_samples}};
+  if (report.overflow) {
+    json["overflow"]["parameter"] = report.overflow->parameter;
+    if (report.overflow->micro_batch) json["overflow"]["micro_batch"] = *report.overflow->micro_batch;
+  }
+  return json;
+}
+
+Overflow overflow_from(const nlohmann::json& json, const fs::path& file) {
+  Overflow overflow{.parameter = json_member<std::string>(json, "parameter", file), .micro_batch = std::nullopt};
+  const auto steers_a_terminal = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  if (std::any_of(overflow.parameter.begin(), overflow.parameter.end(), steers_a_terminal))
+    fail(ErrorKind::bad_data, "{}: 'parameter' is '{}', which is no parameter's name; the file is damaged",
+         file.string(), printable(overflow.parameter));
+  if (json.contains("micro_batch")) overflow.micro_batch = count_member(json, "micro_batch", file);
+  return overflow;
+}
+
+WindowReport report_from(const nlohmann::json& json, const fs::path& file) {
+  if (!json.is_object())
+    fail(ErrorKind::bad_data, "{}: a window's report is no object; the file is damaged", file.string());
+  WindowReport report{.outcome = outcome_from(json, file),
+                      .window = count_member(json, "window", file),
+                      .update = count_member(json, "update", file),
+                      .micro_batches = count_member(json, "micro_batches", file),
+                      .samples = count_member(json, "samples", file),
+                      .targets = count_member(json, "targets", file),
+                      .loss = real_member(json, "loss", file),
+                      .grad_norm = real_member(json, "grad_norm", file),
+                      .learning_rate = real_member(json, "learning_rate", file),
+                      .loss_scale = real_member(json, "loss_scale", file),
+                      .next_loss_scale = real_member(json, "next_loss_scale", file),
+                      .seconds = real_member(json, "seconds", file),
+                      .timed_samples = count_member(json, "timed_samples", file),
+                      .overflow = std::nullopt};
+  if (json.contains("overflow")) report.overflow = overflow_from(json.at("overflow"), file);
+  const bool overflowed = report.outcome == Outcome::skipped || report.outcome == Outcome::replayed;
+  if (overflowed != report.overflow.has_value())
+    fail(ErrorKind::bad_data, "{}: a window's report and its overflow contradict each other; the file is damaged",
+         file.string());
+  return report;
+}
+
+nlohmann::json trainer_to_json(const TrainerState& trainer) {
+  nlohmann::json json{{"replayed", nlohmann::json::array()}};
+  for (const WindowReport& attempt : trainer.replayed) json["replayed"].push_back(report_to_json(attempt));
+  if (trainer.unlogged) json["unlogged"] = report_to_json(*trainer.unlogged);
+  return json;
+}
+
+TrainerState trainer_from(const nlohmann::json& state, const fs::path& file) {
+  const auto json = state.find("trainer");
+  const bool valid = json != state.end() && json->is_object() && json->contains("replayed") &&
+                     json->at("replayed").is_array() && json->at("replayed").size() <= most_attempts;
+  if (!valid)
+    fail(ErrorKind::bad_data, "{}: 'trainer' is missing or of the wrong type; is this a checkpoint of Accrue?",
+         file.string());
+  TrainerState trainer;
+  for (const nlohmann::json& attempt : json->at("replayed")) trainer.replayed.push_back(report_from(attempt, file));
+  if (json->contains("unlogged")) trainer.unlogged = report_from(json->at("unlogged"), file);
+  return trainer;
+}
+
+// window = update + skipped + empty (contract 5), in an order that cannot overflow.
+bool consistent(const Accumulator::State& state) {
+  const kernels::StepState& step = state.step;
+  return state.micro >= 0 && step.update >= 0 && step.skipped >= 0 && step.empty >= 0 && step.update <= state.window &&
+         step.skipped <= state.window - step.update && step.empty == state.window - step.update - step.skipped &&
+         step.replayed >= 0 && step.clean_windows >= 0 && step.clean_windows <= step.update &&
+         step.floor_overflows >= 0 && state.micro_in_window >= 0 && state.micro_in_window <= state.micro &&
+         state.samples_in_window >= 0 && (state.micro_in_window > 0 || state.samples_in_window == 0);
+}
+
+bool dynamic_scaling_from(const nlohmann::json& json, const fs::path& file) {
+  const auto scaling = json_member<std::string>(json, "loss_scaling", file);
+  if (scaling != "dynamic" && scaling != "static")
+    fail(ErrorKind::bad_data, "{}: loss_scaling is '{}', but must be dynamic or static; the file is damaged",
+         file.string(), printable(scaling));
+  return scaling == "dynamic";
+}
+
+void open_window_from(const nlohmann::json& state, const fs::path& file, Accumulator::State& accumulator) {
+  const auto json = state.find("open_window");
+  if (json == state.end()) return;
+  if (!json->is_object())
+    fail(ErrorKind::bad_data, "{}: 'open_window' is no object; the file is damaged", file.string());
+  accumulator.micro_in_window = json_member<std::int64_t>(*json, "micro_batches", file);
+  accumulator.samples_in_window = json_member<std::int64_t>(*json, "samples", file);
+  const auto normalisation = json_member<std::string>(*json, "normalisation", file),
+             dtype = json_member<std::string>(*json, "accumulate_dtype", file);
+  const bool valid = accumulator.micro_in_window > 0 &&
+                     (normalisation == "targets" || normalisation == "micro-batches") &&
+                     (dtype == name_of(DType::f32) || dtype == name_of(DType::bf16));
+  if (!valid)
+    fail(ErrorKind::bad_data, "{}: 'open_window' has an impossible value; the file is damaged", file.string());
+  accumulator.normalisation =
+      normalisation == "targets" ? Normalisation::targets : Normalisation::mean_over_micro_batches;
+  accumulator.accumulate_dtype = dtype == name_of(DType::f32) ? DType::f32 : DType::bf16;
+}
+
+Accumulator::State accumulator_from(const nlohmann::json& json, const fs::path& file) {
+  Accumulator::State state{.micro = json_member<std::int64_t>(json, "micro", file),
+                           .window = json_member<std::int64_t>(json, "window", file),
+                           .dynamic_scaling = dynamic_scaling_from(json, file)};
+  state.step.update = json_member<std::int64_t>(json, "update", file);
+  state.step.skipped = json_member<std::int64_t>(json, "skipped", file);
+  state.step.empty = json_member<std::int64_t>(json, "empty", file);
+  state.step.replayed = json_member<std::int64_t>(json, "replayed", file);
+  state.step.loss_scale = json_member<float>(json, "loss_scale", file);
+  state.step.clean_windows = json_member<std::int64_t>(json, "clean_windows", file);
+  state.step.floor_overflows = json_member<std::int64_t>(json, "floor_overflows", file);
+  open_window_from(json, file, state);
+  if (!consistent(state))
+    fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
+  constexpr kernels::LossScaling bounds;
+  const float scale = state.step.loss_scale;
+  if (!kernels::is_power_of_two(scale) || (state.dynamic_scaling && (scale < bounds.minimum || scale > bounds.maximum)))
+    fail(ErrorKind::bad_data, "{}: loss_scale is {}, but must be a power of two{}; the file is damaged", file.string(),
+         scale, state.dynamic_scaling ? fmt::format(" in [{}, {}]", bounds.minimum, bounds.maximum) : std::string());
+  return state;
+}
+
+}  // namespace
+
+nlohmann::json state_to_json(const CheckpointState& state) {
+  const Accumulator::State& accumulator = state.accumulator;
+  nlohmann::json json{{"format_version", checkpoint_format},
+                      {"optimizer", state.optimizer},
+                      {"micro", accumulator.micro},
+                      {"window", accumulator.window},
+                      {"update", accumulator.step.update},
+                      {"skipped", accumulator.step.skipped},
+                      {"empty", accumulator.step.empty},
+                      {"replayed", accumulator.step.replayed},
+                      {"loss_scaling", accumulator.dynamic_scaling ? "dynamic" : "static"},
+                      {"loss_scale", accumulator.step.loss_scale},
+                      {"clean_windows", accumulator.step.clean_windows},
+                      {"floor_overflows", accumulator.step.floor_overflows},
+                      {"trainer", trainer_to_json(state.trainer)}};
+  if (accumulator.micro_in_window > 0)
+    json["open_window"] = {
+        {"micro_batches", accumulator.micro_in_window},
+        {"samples", accumulator.samples_in_window},
+        {"normalisation", accumulator.normalisation == Normalisation::targets ? "targets" : "micro-batches"},
+        {"accumulate_dtype", name_of(accumulator.accumulate_dtype)}};
+  write_settings(json, state.settings);
+  return json;
+}
+
+CheckpointState state_from_json(const nlohmann::json& json, const fs::path& file) {
+  const int version = json_member<int>(json, "format_version", file);
+  if (version != checkpoint_format)
+    throw OtherFormat(ErrorKind::bad_data, fmt::format("{}: format version {}, but this Accrue reads version {}",
+                                                       file.string(), version, checkpoint_format));
+  return {.settings = read_settings(json, file),
+          .optimizer = json_member<std::string>(json, "optimizer", file),
+          .accumulator = accumulator_from(json, file),
+          .trainer = trainer_from(json, file)};
+}
+
+}  // namespace accrue::train
