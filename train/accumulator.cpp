@@ -147,7 +147,7 @@ std::optional<WindowReport> Accumulator::close_window() {
 
 std::int64_t Accumulator::drop_window() {
   const std::int64_t samples = samples_in_window_;
-  open(window_, micro_);
+  open(window_, micro_ - micro_in_window_);
   // What a closed window has met is told first, as its error is with the device.
   for (Closed& closed : closed_)
     if (closed.under_way && state_in(closed.before->wait()).held != 0) throw_bad_data(closed);

@@ -34,8 +34,9 @@ void resume(Subject& training, const fs::path& run) {
                            training.optimizer, training.accumulator);
 }
 
-struct Saving {
-  explicit Saving(Device device) : training(device) {
+// A training that has saved a checkpoint, and has gone on since.
+struct Saved {
+  explicit Saved(Device device) : training(device) {
     train::make_run_directory(run);
     training.window();
     save(training, run);
@@ -49,23 +50,33 @@ struct Saving {
   Subject::Bits older, newer;
 };
 
+// Its run directory, for one more try.
+struct RunCopy {
+  explicit RunCopy(const fs::path& of) {
+    fs::copy(of, run, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  }
+  TemporaryFolder folder;
+  fs::path run = folder / "run";
+};
+
 class AllocationFaultsOfCheckpoints : public ::testing::TestWithParam<FaultyMemory> {};
 
 TEST_P(AllocationFaultsOfCheckpoints, WhileSaving) {
   for (const Device device : devices()) {
     if (device.kind == DeviceKind::cuda && GetParam() == FaultyMemory::host) continue;
+    Saved saved(device);
     Subject resumed(device);
     fail_at_every_site(
-        "saving a checkpoint", GetParam(), device, [&] { return std::make_unique<Saving>(device); },
-        [](Saving& s) { save(s.training, s.run); },
-        [&](Saving& s, bool completed) {
-          EXPECT_EQ(s.training.bits(), s.newer) << "saving has changed what was to be saved";
-          resume(resumed, s.run);
+        "saving a checkpoint", GetParam(), device, [&] { return std::make_unique<RunCopy>(saved.run); },
+        [&](RunCopy& copy) { save(saved.training, copy.run); },
+        [&](RunCopy& copy, bool completed) {
+          EXPECT_EQ(saved.training.bits(), saved.newer) << "saving has changed what was to be saved";
+          resume(resumed, copy.run);
           const Subject::Bits found = resumed.bits();
-          EXPECT_TRUE(found == s.newer || (found == s.older && !completed)) << "neither checkpoint is there";
-          save(s.training, s.run);
-          resume(resumed, s.run);
-          EXPECT_EQ(resumed.bits(), s.newer) << "the second try has not saved";
+          EXPECT_TRUE(found == saved.newer || (found == saved.older && !completed)) << "neither checkpoint is there";
+          save(saved.training, copy.run);
+          resume(resumed, copy.run);
+          EXPECT_EQ(resumed.bits(), saved.newer) << "the second try has not saved";
         });
   }
 }
@@ -73,7 +84,7 @@ TEST_P(AllocationFaultsOfCheckpoints, WhileSaving) {
 TEST_P(AllocationFaultsOfCheckpoints, WhileResuming) {
   for (const Device device : devices()) {
     if (device.kind == DeviceKind::cuda && GetParam() == FaultyMemory::host) continue;
-    Saving saved(device);
+    Saved saved(device);
     save(saved.training, saved.run);
     saved.training.window();
     const Subject::Bits next = saved.training.bits();
@@ -91,8 +102,8 @@ TEST_P(AllocationFaultsOfCheckpoints, WhileResuming) {
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, AllocationFaultsOfCheckpoints,
                          ::testing::Values(FaultyMemory::host, FaultyMemory::arena),
-                         [](const ::testing::TestParamInfo<FaultyMemory>& info) {
-                           return info.param == FaultyMemory::host ? "Host" : "Arena";
+                         [](const ::testing::TestParamInfo<FaultyMemory>& memory) {
+                           return memory.param == FaultyMemory::host ? "Host" : "Arena";
                          });
 
 }  // namespace

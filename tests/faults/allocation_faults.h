@@ -80,7 +80,9 @@ std::int64_t fail_at_every_site(const char* operation, FaultyMemory memory, Devi
     auto subject = prepare();
     const std::size_t live = Allocator::of(device).stats().total.live;
     const FaultOutcome outcome = run_with_fault(memory, device, site, [&] { operate(*subject); });
-    if (!outcome.completed) EXPECT_EQ(Allocator::of(device).stats().total.live, live) << "leaked on the device";
+    if (!outcome.completed) {
+      EXPECT_EQ(Allocator::of(device).stats().total.live, live) << "leaked on the device";
+    }
     inspect(*subject, outcome.completed);
     if (!outcome.failed || ::testing::Test::HasFailure()) {
       std::cout << fmt::format("{} on {}: {} {} allocations\n", operation, device.to_string(), site,

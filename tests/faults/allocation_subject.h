@@ -1,11 +1,15 @@
 // A small GPT in training, put together as the programs do it, for the tests of failing allocations.
 #pragma once
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <vector>
 
 #include "kernels/threads.h"
@@ -16,6 +20,7 @@
 #include "tests/testing/training.h"
 #include "train/accumulator.h"
 #include "train/dataset.h"
+#include "train/evaluate.h"
 
 namespace accrue::testing {
 
@@ -59,6 +64,10 @@ class Subject {
     std::array<std::int64_t, 8> counters;
     float loss_scale = 0;
     friend bool operator==(const Bits&, const Bits&) = default;
+    friend void PrintTo(const Bits& bits, std::ostream* out) {
+      *out << fmt::format("weights {:x}…, optimizer {:x}…, counters {}, loss scale {}", bits.weights.front(),
+                          bits.optimizer.front(), fmt::join(bits.counters, " "), bits.loss_scale);
+    }
   };
   Bits bits() {
     accumulator.flush();

@@ -237,8 +237,8 @@ TEST_P(FittingMicroBatch, ErrorsOfOtherKindsAndSuccessAreAsTheyWere) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, FittingMicroBatch, ::testing::ValuesIn(devices()),
-                         [](const ::testing::TestParamInfo<Device>& info) {
-                           return std::string(info.param.kind == DeviceKind::cpu ? "Cpu" : "Cuda");
+                         [](const ::testing::TestParamInfo<Device>& device) {
+                           return std::string(device.param.kind == DeviceKind::cpu ? "Cpu" : "Cuda");
                          });
 
 TEST(MemorySavings, AreWhatTheUserHasNotChosenYet) {
