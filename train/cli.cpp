@@ -1,10 +1,13 @@
 #include "train/cli.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -13,6 +16,7 @@
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "core/cuda_devices.h"
 #include "core/format_bytes.h"
@@ -21,6 +25,7 @@
 #include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "optim/schedule.h"
+#include "train/console.h"
 #include "train/memory_advice.h"
 #include "train/nearest.h"
 
@@ -67,10 +72,10 @@ std::string help_command(const CLI::App& app) {
   return app.get_name() + (&command == &app ? "" : " " + command.get_name()) + " --help";
 }
 
-// Not fmt::print: it throws where standard error is closed or full, and the exit code would be lost.
+// Through the console: where standard error is closed or full, the exit code must not be lost.
 int report_error(const CLI::App& app, ErrorKind kind, const std::string& message) {
   std::fflush(stdout);
-  std::fputs(fmt::format("{}: {}\n", app.get_name(), message).c_str(), stderr);
+  Console().warn("{}: {}\n", app.get_name(), message);
   return static_cast<int>(kind);
 }
 
@@ -102,6 +107,15 @@ std::string memory_advice(const CLI::App& app) {
   if (command == "verify") return "smaller --splits or a smaller model need less memory";
   if (command == "eval") return "a smaller --micro-batch gives the same result in less memory";
   return "a smaller model needs less memory";
+}
+
+// A program may be started without standard streams. The next file that it opens would become its standard output, and
+// get lines of progress into it. What is opened here in their place cannot be read or written, as is to be expected of
+// a closed stream.
+void occupy_standard_descriptors() {
+  for (const auto& [fd, mode] :
+       {std::pair(STDIN_FILENO, O_WRONLY), std::pair(STDOUT_FILENO, O_RDONLY), std::pair(STDERR_FILENO, O_RDONLY)})
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", mode) < 0) return;
 }
 
 int run_command(CLI::App& app, int argc, char** argv) {
@@ -223,9 +237,10 @@ void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption preci
 void add_training_options(CLI::App& app, TrainingOptions& o) {
   require_path(
       app.add_option("--out", o.out, "Directory of the run: checkpoints and metrics.jsonl")->required()->group("Run"));
-  app.add_option("--resume", o.resume,
-                 "Continue the run in --out from its newest checkpoint; with 'auto' also begin it if there is none; with "
-                 "a PATH from that checkpoint")
+  app.add_option(
+         "--resume", o.resume,
+         "Continue the run in --out from its newest checkpoint; with 'auto' also begin it if there is none; with "
+         "a PATH from that checkpoint")
       ->type_name("[auto|PATH]")
       ->expected(0, 1)
       ->group("Run");
@@ -234,9 +249,10 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
           ->capture_default_str()
           ->group("Run"),
       0);
-  app.add_option("--save-every", o.save_every,
-                 "Updates between checkpoints, or the time with s, min or h (10min: inside a window, too); 0: at the end "
-                 "only")
+  app.add_option(
+         "--save-every", o.save_every,
+         "Updates between checkpoints, or the time with s, min or h (10min: inside a window, too); 0: at the end "
+         "only")
       ->capture_default_str()
       ->group("Run")
       ->check([](const std::string& text) {
@@ -339,7 +355,7 @@ Machine use_machine(const MachineOptions& options) {
   if (machine.device.kind == DeviceKind::cuda) require_precision(machine.device, options.precision);
   if (options.device == "auto" && machine.device.kind == DeviceKind::cpu && cuda::device_count() > 0 &&
       !cuda::emulated())
-    fmt::print(stderr, "note: the GPU that is here cannot be used; --device cuda says why\n");
+    Console().warn("note: the GPU that is here cannot be used; --device cuda says why\n");
   using kernels::MatmulPrecision;
   kernels::set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::f32);
   using kernels::MatmulEpilogues;
@@ -458,8 +474,10 @@ std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOp
 }
 
 int run_program(CLI::App& app, int argc, char** argv) {
+  occupy_standard_descriptors();
   const int code = run_command(app, argc, argv);
-  // Output waits in a buffer: that a full disk took the last of it shows only here.
+  // Output waits in a buffer: that a full disk took the last of it shows only here. That of a training does not: it
+  // goes through the console, and is not what the training was for.
   if ((std::fflush(stdout) == 0 && std::ferror(stdout) == 0) || code != 0) return code;
   return report_error(app, ErrorKind::io, "error: the output could not be written; is the disk full?");
 }

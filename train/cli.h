@@ -94,7 +94,7 @@ void require_one_of(CLI::Option* option, std::vector<std::string> choices);
 
 // Parses the command line and runs the chosen subcommand. Returns the exit code (docs/exit-codes.md); an error is one
 // line on standard error, and an unknown option or subcommand names the nearest one there is. Output that could not be
-// written is an error, too.
+// written is an error, too, but for what a training shows through train/console.h while it runs.
 int run_program(CLI::App& app, int argc, char** argv);
 
 }  // namespace accrue::train

@@ -10,30 +10,14 @@
 #include <utility>
 
 #include "core/check.h"
+#include "train/file_descriptor.h"
 
 namespace accrue::train {
 namespace {
 
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-int open_for_reading(const std::filesystem::path& path) {
+FileDescriptor open_for_reading(const std::filesystem::path& path) {
   // Non-blocking, or opening a pipe nobody writes to would wait for ever before it can be refused.
-  int fd = -1;
-  do fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  while (fd < 0 && errno == EINTR);
-  return fd;
+  return FileDescriptor(uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
 }
 
 [[noreturn]] void fail_with_errno(const std::filesystem::path& path, int error) {
@@ -44,7 +28,7 @@ int open_for_reading(const std::filesystem::path& path) {
 }  // namespace
 
 MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
-  const FileDescriptor file(open_for_reading(path_));
+  const FileDescriptor file = open_for_reading(path_);
   if (file.get() < 0) fail_with_errno(path_, errno);
   struct stat info = {};
   if (::fstat(file.get(), &info) != 0) fail_with_errno(path_, errno);

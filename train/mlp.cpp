@@ -51,12 +51,13 @@ void run_training(MlpTrainOptions& options) {
   const auto loss = [&](Tape& tape, const Batch& b) { return classification_loss(model, tape, b); };
   Trainer trainer(accumulator, loss, data, &test, trainer_options(options.run, batch), machine.device);
 
-  Run run(options.run, {.program = "mlp",
-                        .config = mlp_config_json(config),
-                        .data = data,
-                        .identity = identity,
-                        .batch = batch,
-                        .dropout = config.dropout},
+  Run run(options.run,
+          {.program = "mlp",
+           .config = mlp_config_json(config),
+           .data = data,
+           .identity = identity,
+           .batch = batch,
+           .dropout = config.dropout},
           std::move(start));
   run.resume(parameters, optimizer, accumulator, trainer);
   run.announce(fmt::format("MLP [{}]: {} parameters, {} images, {} updates", fmt::join(config.widths, ", "),
@@ -74,8 +75,8 @@ void run_training(MlpTrainOptions& options) {
 
   const auto logits = [&](Tape& tape, const Tensor& x) { return model.forward(tape, x); };
   // In batches no larger than those that have been there: what was trained must not fail here for want of memory.
-  fmt::print("test accuracy {:.2f} %\n",
-             100 * accuracy(logits, test, std::min<std::int64_t>(500, batch.micro), machine.device));
+  run.console().print("test accuracy {:.2f} %\n",
+                      100 * accuracy(logits, test, std::min<std::int64_t>(500, batch.micro), machine.device));
 }
 
 void run_evaluation(const MlpEvalOptions& options) {

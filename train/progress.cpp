@@ -1,8 +1,6 @@
 #include "train/progress.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -15,12 +13,6 @@ namespace {
 
 // The sign of a NaN says nothing.
 double shown(double number) { return std::isnan(number) ? std::abs(number) : number; }
-
-std::size_t terminal_width(std::FILE* stream) {
-  winsize size{};
-  const bool known = ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return known ? size.ws_col : 80;
-}
 
 std::string whole_line(const ProgressState& s) {
   std::string line = fmt::format("update {}/{}  loss {:.4f}", s.update, s.total, shown(s.loss));
@@ -82,26 +74,24 @@ std::string format_progress(const ProgressState& s, std::size_t width) {
   return short_line(s, false).substr(0, width);
 }
 
-Progress::Progress(std::FILE* stream, std::int64_t every)
-    : stream_(stream), every_(std::max<std::int64_t>(every, 1)), terminal_(isatty(fileno(stream)) != 0) {}
+Progress::Progress(Console& console, std::int64_t every)
+    : console_(console), every_(std::max<std::int64_t>(every, 1)), terminal_(console.is_terminal()) {}
 
 void Progress::show(const ProgressState& state) {
   const bool keep = state.validation_loss.has_value();
   if (terminal_) {
     // The last column stays free: a character there makes some terminals wrap.
-    const std::size_t width = keep ? 0 : terminal_width(stream_) - 1;
-    fmt::print(stream_, "\r\x1b[K{}{}", format_progress(state, width), keep ? "\n" : "");
+    const std::size_t width = keep ? 0 : console_.width() - 1;
+    console_.print("\r\x1b[K{}{}", format_progress(state, width), keep ? "\n" : "");
     open_line_ = !keep;
   } else if (keep || state.update % every_ == 0 || state.update == state.total) {
-    fmt::print(stream_, "{}\n", format_progress(state));
+    console_.print("{}\n", format_progress(state));
   }
-  std::fflush(stream_);
 }
 
 void Progress::finish() {
-  if (open_line_) std::fputc('\n', stream_);
+  if (open_line_) console_.write("\n");
   open_line_ = false;
-  std::fflush(stream_);
 }
 
 }  // namespace accrue::train

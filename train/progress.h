@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <optional>
 #include <string>
+
+#include "train/console.h"
 
 namespace accrue::train {
 
@@ -25,10 +26,11 @@ std::string format_duration(double seconds);  // "3m 05s", "1h 02m"
 std::string format_count(double count);       // "21,000"
 
 // On a terminal one line is rewritten in place; elsewhere every `every`-th update, and the last, gets a line of its
-// own. An update with a validation loss always leaves a line, which is whole on a terminal of any width.
+// own. An update with a validation loss always leaves a line, which is whole on a terminal of any width. Output that
+// cannot be written is left out.
 class Progress {
  public:
-  Progress(std::FILE* stream, std::int64_t every);
+  Progress(Console& console, std::int64_t every);
   // Ends an open line, so that the message of an error begins on one of its own.
   ~Progress() { finish(); }
   Progress(const Progress&) = delete;
@@ -38,7 +40,7 @@ class Progress {
   void finish();
 
  private:
-  std::FILE* stream_;
+  Console& console_;
   std::int64_t every_;
   bool terminal_;
   bool open_line_ = false;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -50,9 +49,6 @@ nlohmann::json metrics_object(const WindowRecord& record, const std::string& uni
 // How long a micro-batch or an evaluation may go on after a signal. A supervisor waits ten seconds before it kills, and
 // the checkpoint takes some of them.
 constexpr double patience_after_signal = 4;
-
-// On standard error, which may be closed: nothing that is said there is worth a run.
-void warn(const std::string& message) { std::fputs(fmt::format("warning: {}\n", message).c_str(), stderr); }
 
 std::string plural(std::int64_t count, const char* thing) {
   return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
@@ -105,12 +101,13 @@ Run::Run(const TrainingOptions& options, RunSubject subject, RunStart start)
       batch_(subject.batch),
       unit_(subject.data.unit()),
       start_(std::move(start)),
-      progress_(stdout, options.log_every) {
+      progress_(console_, options.log_every) {
   if (start_.continues()) {
     require_free_links(options.out);
   } else {
     begin();
   }
+  if (!start_.lock().note().empty()) console_.print("{}\n", start_.lock().note());
 }
 
 void Run::begin() {
@@ -132,22 +129,21 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
                  Trainer& trainer) {
   if (!start_.point()) return;
   const ResumePoint& point = *start_.point();
-  const ResumedCheckpoint saved =
-      resume_checkpoint(point.checkpoint, settings_, parameters, optimizer, accumulator);
+  const ResumedCheckpoint saved = resume_checkpoint(point.checkpoint, settings_, parameters, optimizer, accumulator);
   trainer.restore(saved.trainer);
   if (start_.continues()) {
     set_aside(point);
     truncate_after(metrics_path(), accumulator.next_window() - (saved.trainer.unlogged ? 1 : 0));
     metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
   }
-  if (!start_.lock().note().empty()) fmt::print("{}\n", start_.lock().note());
-  for (const std::string& note : point.notes) fmt::print("{}\n", note);
+  for (const std::string& note : point.notes) console_.print("{}\n", note);
   const bool all_done = accumulator.counters().update >= options_.steps && !saved.trainer.unlogged;
-  fmt::print("Resuming {} at {}{}\n", start_.continues() ? options_.out : point.checkpoint.string(),
-             describe_progress(accumulator), all_done ? ", which is all of them; more --steps go on from there" : "");
-  for (const std::string& line : changed_rules(saved.settings, settings_)) fmt::print("{}\n", line);
+  console_.print("Resuming {} at {}{}\n", start_.continues() ? options_.out : point.checkpoint.string(),
+                 describe_progress(accumulator),
+                 all_done ? ", which is all of them; more --steps go on from there" : "");
+  for (const std::string& line : changed_rules(saved.settings, settings_)) console_.print("{}\n", line);
   if (saved.window_starts_again)
-    fmt::print("the window that was begun starts again, as the rules of its sums have changed\n");
+    console_.print("the window that was begun starts again, as the rules of its sums have changed\n");
 }
 
 // "update 3 of 10, after 8 samples of window 3".
@@ -159,10 +155,9 @@ std::string Run::describe_progress(const Accumulator& accumulator) const {
 }
 
 void Run::announce(const std::string& model) {
-  fmt::print("{}\ndevice: {}\nbatch: {}\n", model, describe_machine(options_.machine), batch_.to_string());
+  console_.print("{}\ndevice: {}\nbatch: {}\n", model, describe_machine(options_.machine), batch_.to_string());
   const std::string windows = describe_windows(settings_.dataset_size, batch_, partial_window(options_));
-  if (!windows.empty()) fmt::print("{}\n", windows);
-  std::fflush(stdout);
+  if (!windows.empty()) console_.print("{}\n", windows);
 }
 
 void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optimizer& optimizer,
@@ -171,7 +166,7 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   trainer.on_window = [&](const WindowRecord& record) { log(record); };
   trainer.on_overflow = [&](const WindowReport& report) {
     progress_.finish();
-    fmt::print("{}\n", describe_overflow(report));
+    console_.print("{}\n", describe_overflow(report));
   };
   trainer.on_save = [&] {
     const TrainerState state = trainer.state();
@@ -184,8 +179,8 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   };
   trainer.on_save_failed = [&](const std::string& reason) {
     progress_.finish();
-    warn(fmt::format("no checkpoint at {}: {}; those before it stay, and the next one is tried when it is due",
-                     describe_progress(accumulator), reason));
+    console_.warn("warning: no checkpoint at {}: {}; those before it stay, and the next one is tried when it is due\n",
+                  describe_progress(accumulator), reason);
   };
   trainer.stop_requested = [&] { return signals.requested(); };
   trainer.must_stop_at_once = [&] { return signals.seconds_since_request() > patience_after_signal; };
@@ -195,7 +190,8 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   if (end == TrainingEnd::stopped)
     fail(ErrorKind::stopped, "stopped at {}, which is saved; the same command with --resume goes on",
          describe_progress(accumulator));
-  fmt::print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(), metrics_path().string());
+  console_.print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(),
+                 metrics_path().string());
 }
 
 // Says once that the log cannot be written, and once that it is again.
@@ -204,9 +200,9 @@ void Run::watch_log() {
   if (is_late == std::exchange(log_is_late_, is_late)) return;
   progress_.finish();
   if (is_late)
-    warn(fmt::format("{}; training goes on, and its lines wait in memory", metrics_->trouble()));
+    console_.warn("warning: {}; training goes on, and its lines wait in memory\n", metrics_->trouble());
   else
-    fmt::print(stderr, "{} can be written again; it has every line\n", metrics_path().string());
+    console_.warn("{} can be written again; it has every line\n", metrics_path().string());
 }
 
 void Run::log(const WindowRecord& record) {
@@ -235,11 +231,11 @@ void Run::save(const CheckpointContent& content) {
   try {
     metrics_->make_durable();
   } catch (const Error& error) {
-    if (metrics_->trouble().empty()) warn(error.what());
+    if (metrics_->trouble().empty()) console_.warn("warning: {}\n", error.what());
   }
   watch_log();
   const std::string left_behind = save_checkpoint(options_.out, content, options_.keep);
-  if (!left_behind.empty()) warn(left_behind);
+  if (!left_behind.empty()) console_.warn("warning: {}\n", left_behind);
 }
 
 }  // namespace accrue::train

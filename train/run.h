@@ -8,6 +8,7 @@
 
 #include "train/checkpoint.h"
 #include "train/cli.h"
+#include "train/console.h"
 #include "train/data_identity.h"
 #include "train/json_lines.h"
 #include "train/progress.h"
@@ -41,6 +42,8 @@ class Run {
   // Throws Error(stopped) when a signal ended it early.
   void train(Trainer& trainer, const ParameterStore& parameters, optim::Optimizer& optimizer,
              const Accumulator& accumulator);
+  // For what else there is to say.
+  Console& console() { return console_; }
 
  private:
   void begin();
@@ -58,6 +61,7 @@ class Run {
   RunStart start_;
   std::unique_ptr<JsonLines> metrics_;
   bool log_is_late_ = false;
+  Console console_;
   Progress progress_;
   double window_seconds_ = 0;  // for the estimate of what remains
   std::int64_t windows_logged_ = 0;

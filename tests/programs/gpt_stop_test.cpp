@@ -81,14 +81,130 @@ TEST_F(GptStop, OutputThatCannotBeWrittenIsAnIoError) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
   train("run", {"--steps", "1"});
   const std::vector<Arguments> commands = {{"--help"},
+                                           {"train", "--help"},
                                            {"eval", "--checkpoint", path("run"), "--text", path("text")},
                                            {"sample", "--checkpoint", path("run"), "--prompt", "a", "--tokens", "2"},
-                                           {"plot", path("run/metrics.jsonl")},
-                                           joined(training("more", {"--steps", "1"}), tiny_model())};
+                                           {"plot", path("run/metrics.jsonl")}};
   for (const Arguments& arguments : commands) {
     SCOPED_TRACE(shown(arguments));
-    expect_error(with_shell("exec \"$@\" > /dev/full", "gpt", arguments), ErrorKind::io, {"error"});
+    for (const char* script : {"exec \"$@\" > /dev/full", "exec \"$@\" >&-"})
+      expect_error(with_shell(script, "gpt", arguments), ErrorKind::io, {"error"});
   }
+}
+
+// The lines of progress are not what a training is for: with standard output broken it does all of its work, so that
+// its exit code must not call for another try.
+TEST_F(GptStop, OutputThatCannotBeWrittenDoesNotStopTraining) {
+  const Arguments options = {"--steps", "5", "--micro-batch", "4", "--learning-rate", "0.01", "--log-every", "1"};
+  train("whole", options);
+  const std::string fifo = path("fifo");
+  const std::vector<std::pair<std::string, std::string>> scripts = {
+      {"exec \"$@\" > /dev/full", "No space left on device"},
+      {"exec \"$@\" >&-", "Bad file descriptor"},
+      // A pipe that had a reader until its other end was open.
+      {fmt::format("mkfifo '{0}'; exec 3<>'{0}' 4>'{0}' 3>&-; exec \"$@\" >&4", fifo), "Broken pipe"}};
+  for (std::size_t i = 0; i < scripts.size(); ++i) {
+    const auto& [script, reason] = scripts[i];
+    SCOPED_TRACE(script);
+    const std::string run = fmt::format("run{}", i);
+    const ProcessResult result = with_shell(script, "gpt", joined(training(run, options), tiny_model()));
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_EQ(result.err, fmt::format("standard output cannot be written ({}); training goes on, metrics.jsonl has "
+                                      "everything\n",
+                                      reason));
+    EXPECT_EQ(weights(run), weights("whole"));
+    EXPECT_EQ(losses(run), losses("whole"));
+  }
+}
+
+TEST_F(GptStop, WithoutStandardStreamsNoFileOfTheRunTakesTheirPlace) {
+  const Arguments options = {"--steps", "5", "--micro-batch", "4", "--learning-rate", "0.01", "--log-every", "1"};
+  train("whole", options);
+  EXPECT_EQ(with_shell("exec \"$@\" <&- >&- 2>&-", "gpt", joined(training("run", options), tiny_model())).exit_code, 0);
+  EXPECT_EQ(weights("run"), weights("whole"));
+  EXPECT_EQ(losses("run"), losses("whole"));
+  EXPECT_EQ(read_file(path("run/lock")), "");
+  EXPECT_EQ(read_file(path("text")), mixed_text(samples * context + 1));
+}
+
+TEST_F(GptStop, AReaderThatHasSeenEnoughDoesNotStopTraining) {
+  const Arguments options = {"--steps", "300", "--log-every", "1"};
+  train("whole", options);
+  const ProcessResult result = with_shell("{ \"$@\"; echo \"exit code $?\" >&2; } | head -n 1", "gpt",
+                                          joined(training("run", options), tiny_model()));
+  EXPECT_EQ(lines_of(result.out).size(), 1u);
+  EXPECT_THAT(result.err, ::testing::EndsWith("exit code 0\n"));
+  EXPECT_EQ(weights("run"), weights("whole"));
+}
+
+TEST_F(GptStop, AHangUpDoesNotStopTraining) {
+  const Arguments options = {"--steps", "1000", "--micro-batch", "2"};
+  train("whole", options);
+  // It has seen the signal before the last window: that the log grows afterwards shows it.
+  const ProcessResult result = with_shell(
+      fmt::format("\"$@\" & while ! [ -s '{0}' ]; do sleep 0.01; done; kill -HUP $! && wc -l <'{0}'; wait $!",
+                  path("run/metrics.jsonl")),
+      "gpt", joined(training("run", options), tiny_model()));
+  expect_success(result);
+  ASSERT_LT(std::stoi(result.out.substr(result.out.find_first_of("0123456789"))), 1000)
+      << "the run was over before the signal came";
+  EXPECT_EQ(weights("run"), weights("whole"));
+  EXPECT_EQ(losses("run"), losses("whole"));
+}
+
+TEST_F(GptStop, ASecondInterruptEndsTrainingAtOnceAndItsLockIsTakenOver) {
+  // A micro-batch takes so long that the second signal comes before the end of the first that follows on the first
+  // signal; where a machine is too slow for that once, it is tried again. The shell's background jobs ignore SIGINT.
+  write_file(path("long"), mixed_text(64 * 128 + 1));
+  const Arguments arguments = {
+      "train", "--text",  path("long"), "--out",     path("run"), "--steps",   "1000", "--layers",      "4", "--heads",
+      "4",     "--width", "256",        "--context", "128",       "--threads", "1",    "--micro-batch", "64"};
+  const std::string script =
+      "caught() { awk '/^SigCgt/ { print substr($2, length($2)) }' /proc/$1/status | grep -q '[2367abefABEF]'; }\n"
+      "env --default-signal=INT \"$@\" & \n"
+      "until caught $!; do sleep 0.01; done; kill -INT $!\n"
+      "while caught $!; do sleep 0.01; done; kill -INT $!\n"
+      "wait $!";
+  int exit_code = 0;
+  for (int attempt = 0; attempt < 20 && exit_code != 130; ++attempt) {
+    std::filesystem::remove_all(folder_ / "run");
+    const ProcessResult result = with_shell(script, "gpt", arguments);
+    exit_code = result.exit_code;
+    ASSERT_TRUE(exit_code == 130 || exit_code == static_cast<int>(ErrorKind::stopped)) << exit_code << result.err;
+  }
+  EXPECT_EQ(exit_code, 130);
+  const ProcessResult next = gpt(joined(training("run", {"--steps", "1"}), tiny_model()));
+  expect_success(next);
+  EXPECT_THAT(next.out, ::testing::ContainsRegex("took over the lock of process [0-9]+, which is gone"));
+}
+
+TEST_F(GptStop, ASecondProcessIsToldWhichOneTrains) {
+  const Arguments arguments = joined(training("run", {"--steps", "4000", "--micro-batch", "2"}), tiny_model());
+  const ProcessResult result = with_shell(
+      fmt::format(
+          "\"$@\" >'{}' & while ! [ -s '{}' ]; do sleep 0.01; done; echo $!; \"$@\"; code=$?; kill $!; wait $!; "
+          "exit $code",
+          path("first"), path("run/metrics.jsonl")),
+      "gpt", arguments);
+  EXPECT_EQ(result.exit_code, static_cast<int>(ErrorKind::cannot_create)) << result.err;
+  EXPECT_THAT(result.err, ::testing::HasSubstr(fmt::format("--out {}: process {} is training there (since 2",
+                                                           path("run"), lines_of(result.out).at(0))));
+}
+
+TEST_F(GptStop, ALogThatTheDiskRefusesCostsNoWeights) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "no /dev/full on this system";
+  const Arguments options = {"--steps", "5", "--micro-batch", "4", "--learning-rate", "0.01"};
+  train("whole", options);
+  std::filesystem::create_directory(folder_ / "run");
+  std::filesystem::create_symlink("/dev/full", folder_ / "run/metrics.jsonl");
+  const ProcessResult result = gpt(joined(training("run", options), tiny_model()));
+  EXPECT_EQ(result.exit_code, static_cast<int>(ErrorKind::io));
+  const std::vector<std::string> lines = lines_of(result.err);
+  ASSERT_EQ(lines.size(), 2u) << result.err;
+  EXPECT_THAT(lines[0], ::testing::AllOf(::testing::StartsWith("warning: "), ::testing::HasSubstr("No space left"),
+                                         ::testing::HasSubstr("training goes on")));
+  EXPECT_THAT(lines[1], ::testing::HasSubstr("5 lines are only in memory"));
+  EXPECT_EQ(weights("run"), weights("whole"));
 }
 
 }  // namespace

@@ -92,7 +92,8 @@ TEST(FormatProgress, EverythingFitsInEightyColumnsAlsoInLongRuns) {
 template <class Function>
 std::string written(std::int64_t every, Function&& function) {
   std::FILE* file = std::tmpfile();
-  Progress progress(file, every);
+  Console console(fileno(file));
+  Progress progress(console, every);
   function(progress);
   progress.finish();
   std::rewind(file);
@@ -126,20 +127,19 @@ class Terminal {
   Terminal() : master_(posix_openpt(O_RDWR | O_NOCTTY)) {
     grantpt(master_);
     unlockpt(master_);
-    stream_ = std::fopen(ptsname(master_), "w");
+    slave_ = open(ptsname(master_), O_WRONLY | O_NOCTTY);
     const winsize size{.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
-    ioctl(fileno(stream_), TIOCSWINSZ, &size);
+    ioctl(slave_, TIOCSWINSZ, &size);
   }
   ~Terminal() {
-    std::fclose(stream_);
+    close(slave_);
     close(master_);
   }
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
 
-  std::FILE* stream() { return stream_; }
+  Console console() const { return Console(slave_); }
   std::string shown() {
-    std::fflush(stream_);
     std::string text;
     // A terminal hands on what arrives in pieces; a tenth of a second without one is the end.
     for (pollfd ready{.fd = master_, .events = POLLIN, .revents = 0}; poll(&ready, 1, 100) > 0;) {
@@ -152,13 +152,13 @@ class Terminal {
   }
 
  private:
-  int master_;
-  std::FILE* stream_;
+  int master_, slave_;
 };
 
 TEST(Progress, RewritesItsLineOnATerminalWithThePeakInSight) {
   Terminal terminal;
-  Progress progress(terminal.stream(), 1);
+  Console console = terminal.console();
+  Progress progress(console, 1);
   progress.show(state);
   progress.show(state);
   const std::string line = "\r\x1b[K" + format_progress(state, 79);
@@ -170,14 +170,16 @@ TEST(Progress, KeepsLinesWithAValidationLossWholeOnATerminal) {
   ProgressState validated = state;
   validated.validation_loss = 2.5;
   Terminal terminal;
-  Progress progress(terminal.stream(), 1);
+  Console console = terminal.console();
+  Progress progress(console, 1);
   progress.show(validated);
   EXPECT_EQ(terminal.shown(), "\r\x1b[K" + format_progress(validated) + "\r\n");
 }
 
 TEST(Progress, EndsAnOpenLineWithItsLife) {
   Terminal terminal;
-  { Progress(terminal.stream(), 1).show(state); }
+  Console console = terminal.console();
+  { Progress(console, 1).show(state); }
   EXPECT_THAT(terminal.shown(), ::testing::EndsWith("35.2 MiB\r\n"));
 }
 
