@@ -1,11 +1,13 @@
 // A small model with the directory of its run: what the tests of faults save and resume.
 #pragma once
 
+#include <fmt/ranges.h>
+
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "nn/mlp.h"
+#include "tests/testing/saving.h"
 #include "tests/testing/training.h"
 #include "tests/train/files.h"
 #include "train/checkpoint.h"
@@ -20,16 +22,15 @@ inline Mlp small_mlp() { return Mlp{nn::Mlp({3, 5, 2})}; }
 // Trains one more update.
 inline void train_on(Mlp& training, std::uint64_t seed) { training.window(class_samples(4, 3, 2, seed)); }
 
-inline void save(const std::filesystem::path& run, Mlp& training) {
-  train::save_checkpoint(run, {}, {{"widths", {3, 5, 2}}}, training.parameters, training.optimizer,
-                         training.accumulator);
+inline void save(const std::filesystem::path& run, Mlp& training, std::int64_t keep = 0) {
+  save_training(run, training, {.keep = keep});
 }
 
-// Continues where the run can be continued. Returns the note that says why it is not the latest checkpoint.
+// Continues where the run can be continued. Returns the notes that say why it is not the newest checkpoint.
 inline std::string resume(const std::filesystem::path& run, Mlp& training) {
   const train::ResumePoint point = train::find_resume_point(run);
-  train::resume_checkpoint(point.checkpoint, {}, training.parameters, training.optimizer, training.accumulator);
-  return point.note;
+  resume_training(point.checkpoint, training);
+  return fmt::format("{}", fmt::join(point.notes, "; "));
 }
 
 // What somebody who resumes the run finds.
