@@ -343,10 +343,10 @@ TEST_F(GptResume, RefusesADamagedState) {
     std::vector<std::string> words;
   };
   const std::vector<Case> cases = {
-      {"", {"not a JSON object"}},
-      {state.dump().substr(0, 40), {"not a JSON object"}},
-      {"[1, 2]", {"not a JSON object"}},
-      {std::string("\xff\xfe\0\0", 4), {"not a JSON object"}},
+      {"", {"no JSON object"}},
+      {state.dump().substr(0, 40), {"not valid JSON"}},
+      {"[1, 2]", {"no JSON object"}},
+      {std::string("\xff\xfe\0\0", 4), {"no JSON object"}},
       {without_window.dump(), {"'window' is missing"}},
       {with("update", "two"), {"'update'", "wrong type"}},
       {with("update", 2.5), {"'update'", "wrong type"}},
