@@ -220,10 +220,17 @@ CheckpointState state_from_json(const nlohmann::json& json, const fs::path& file
   if (version != checkpoint_format)
     throw OtherFormat(ErrorKind::bad_data, fmt::format("{}: format version {}, but this Accrue reads version {}",
                                                        file.string(), version, checkpoint_format));
-  return {.settings = read_settings(json, file),
-          .optimizer = json_member<std::string>(json, "optimizer", file),
-          .accumulator = accumulator_from(json, file),
-          .trainer = trainer_from(json, file)};
+  CheckpointState state{.settings = read_settings(json, file),
+                        .optimizer = json_member<std::string>(json, "optimizer", file),
+                        .accumulator = accumulator_from(json, file),
+                        .trainer = trainer_from(json, file)};
+  // The position in the stream of samples must be a number that can be counted to.
+  std::int64_t position = 0;
+  if (state.settings.global_batch < 0 || state.accumulator.window == std::numeric_limits<std::int64_t>::max() ||
+      __builtin_mul_overflow(state.accumulator.window + 1, state.settings.global_batch, &position))
+    fail(ErrorKind::bad_data, "{}: window {} of {} samples each is beyond what can be counted; the file is damaged",
+         file.string(), state.accumulator.window, state.settings.global_batch);
+  return state;
 }
 
 }  // namespace accrue::train

@@ -33,6 +33,10 @@ Trainer::Trainer(Accumulator& accumulator, LossFunction loss, const Dataset& dat
 Trainer::~Trainer() { accumulator_.on_overflow = nullptr; }
 
 void Trainer::restore(TrainerState state) {
+  const std::int64_t arrived = accumulator_.samples_in_window();
+  if (accumulator_.window_open() && arrived >= windows_.window(accumulator_.next_window()).count)
+    fail(ErrorKind::bad_data, "the checkpoint has {} samples of window {}, which has no more than {}; it is damaged",
+         arrived, accumulator_.next_window(), windows_.window(accumulator_.next_window()).count);
   replayed_ = std::move(state.replayed);
   unlogged_ = std::move(state.unlogged);
 }

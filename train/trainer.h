@@ -77,7 +77,8 @@ class Trainer {
 
   // When on_save is called.
   TrainerState state() const { return {.replayed = replayed_, .unlogged = unlogged_}; }
-  // Before run(), with an accumulator that was restored from the same checkpoint.
+  // Before run(), with an accumulator that was restored from the same checkpoint. Throws Error(bad_data) if its open
+  // window has more samples than there are in one.
   void restore(TrainerState state);
 
  private:

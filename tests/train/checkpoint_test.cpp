@@ -310,6 +310,13 @@ TEST_F(Checkpoint, CountersWhoseSumOverflowsAreBadData) {
     json["update"] = largest, json["skipped"] = largest, json["empty"] = 2, json["window"] = 0;
   });
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict"));
+  for (const std::int64_t window : {largest, largest / 4}) {
+    change_state([&](nlohmann::json& json) {
+      json["update"] = 0, json["skipped"] = window, json["empty"] = 0, json["window"] = window;
+      json["clean_windows"] = 0, json["micro"] = largest;
+    });
+    EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("beyond what can be counted"));
+  }
 }
 
 TEST_F(Checkpoint, AnotherFormatVersionIsBadData) {

@@ -314,6 +314,17 @@ TEST(Trainer, SavesTheIntactWeightsBeforeItGivesUpOnADivergedRun) {
   EXPECT_EQ(saved[0].window, saved[0].update + saved[0].skipped + saved[0].empty);  // contract 5
 }
 
+TEST(Trainer, AnOpenWindowOfMoreSamplesThanThereAreIsBadData) {
+  const MemoryDataset data(gpt_samples(small_gpt(), {8, 8, 8}, 1));
+  TrainerRun run(data, options(1, 2, 3), small_gpt(), Device::cpu());
+  Accumulator::State state = run.training.accumulator.state();
+  state.micro = state.micro_in_window = 1;
+  state.samples_in_window = 2;
+  run.training.accumulator.restore(state);
+  EXPECT_THAT(error_message([&] { run.trainer.restore({}); }, ErrorKind::bad_data),
+              HasSubstr("2 samples of window 0, which has no more than 2"));
+}
+
 TEST(Trainer, NegativeStepsAreAUsageError) {
   const MemoryDataset data(gpt_samples(small_gpt(), {8}, 1));
   EXPECT_THAT(
