@@ -47,13 +47,26 @@ std::int64_t size_of(int fd) {
   return ::fstat(fd, &info) == 0 ? info.st_size : -1;
 }
 
+// Reads all of it, or to the end of the file; -1 with errno.
+ssize_t read_at(int fd, std::span<char> piece, std::int64_t offset) {
+  std::size_t size = 0;
+  while (size < piece.size()) {
+    const std::span<char> rest = piece.subspan(size);
+    const ssize_t got =
+        uninterrupted([&] { return ::pread(fd, rest.data(), rest.size(), offset + static_cast<std::int64_t>(size)); });
+    if (got < 0) return -1;
+    if (got == 0) break;
+    size += static_cast<std::size_t>(got);
+  }
+  return static_cast<ssize_t>(size);
+}
+
 // Where the last whole line among the first `size` bytes ends, or -1 with errno.
 std::int64_t end_of_lines(int fd, std::int64_t size) {
   std::array<char, 4096> piece;
   for (std::int64_t end = size; end > 0;) {
     const std::int64_t begin = std::max<std::int64_t>(end - std::ssize(piece), 0);
-    const auto length = static_cast<std::size_t>(end - begin);
-    const ssize_t got = uninterrupted([&] { return ::pread(fd, piece.data(), length, begin); });
+    const ssize_t got = read_at(fd, std::span(piece).first(static_cast<std::size_t>(end - begin)), begin);
     if (got < 0) return -1;
     const std::size_t newline = std::string_view(piece.data(), static_cast<std::size_t>(got)).rfind('\n');
     if (newline != std::string_view::npos) return begin + static_cast<std::int64_t>(newline) + 1;

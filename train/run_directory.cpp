@@ -33,10 +33,16 @@ fs::file_type type_of(const fs::path& path) {
 // What cannot be asked, for want of a permission say, counts as there.
 bool is_there(const fs::path& path) { return type_of(path) != fs::file_type::not_found; }
 
-// Other programs keep links, too: those of a run lead to its checkpoints.
+bool is_nowhere(const std::error_code& error) {
+  return error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory;
+}
+
+// Other programs keep links, too: those of a run lead to its checkpoints. Throws Error(io) where it cannot be told.
 bool is_link_of_a_run(const fs::path& path) {
   std::error_code error;
   const fs::path target = fs::read_symlink(path, error);
+  if (error && error != std::errc::invalid_argument && !is_nowhere(error))  // invalid: it is no link
+    fail(ErrorKind::io, "{}: cannot be read: {}", path.string(), error.message());
   return !error && !target.empty() && (*target.begin() == "checkpoints" || *target.begin() == "latest");
 }
 
@@ -128,11 +134,12 @@ void make_run_directory(const fs::path& run) {
 
 bool holds_a_run(const fs::path& run) {
   std::error_code error;
-  const auto bytes = fs::file_size(run / "metrics.jsonl", error);
-  const bool metrics = !error && bytes > 0;
-  fs::directory_iterator checkpoints(run / "checkpoints", error);
-  return metrics || (!error && checkpoints != fs::directory_iterator()) ||
-         type_of(run / "latest") == fs::file_type::symlink;
+  const fs::path log = run / "metrics.jsonl", folder = run / "checkpoints";
+  const auto bytes = fs::file_size(log, error);
+  const bool metrics = error ? is_there(log) : bytes > 0;
+  const fs::directory_iterator checkpoints(folder, error);
+  const bool has_checkpoints = error ? is_there(folder) : checkpoints != fs::directory_iterator();
+  return metrics || has_checkpoints || type_of(run / "latest") == fs::file_type::symlink;
 }
 
 std::vector<fs::path> checkpoints_of(const fs::path& run) {
@@ -141,6 +148,9 @@ std::vector<fs::path> checkpoints_of(const fs::path& run) {
   for (fs::directory_iterator entry(run / "checkpoints", error), end; !error && entry != end; entry.increment(error)) {
     if (const auto number = number_of(entry->path().filename().string())) found.emplace_back(*number, entry->path());
   }
+  // What cannot be listed is not empty: whoever believed that would begin the run anew.
+  if (error && !is_nowhere(error))
+    fail(ErrorKind::io, "{}: cannot be listed: {}", (run / "checkpoints").string(), error.message());
   std::sort(found.begin(), found.end(), std::greater<>());
   std::vector<fs::path> paths;
   for (auto& [number, path] : found) paths.push_back(std::move(path));
@@ -170,7 +180,8 @@ ResumePoint find_resume_point(const fs::path& run) {
     const std::string damage = damage_of(checkpoint);
     if (damage.empty()) {
       point.checkpoint = checkpoint;
-      if (!point.notes.empty()) point.notes.push_back(fmt::format("so this resumes from the newest whole one, {}", checkpoint.string()));
+      if (!point.notes.empty())
+        point.notes.push_back(fmt::format("so this resumes from the newest whole one, {}", checkpoint.string()));
       return point;
     }
     point.notes.push_back(fmt::format("{} cannot be used: {}", checkpoint.filename().string(), damage));
@@ -226,7 +237,12 @@ void point_links(const fs::path& run, const std::string& checkpoint) {
 }
 
 std::string prune_checkpoints(const fs::path& run, std::int64_t keep) {
-  const std::vector<fs::path> all = checkpoints_of(run);
+  std::vector<fs::path> all;
+  try {
+    all = checkpoints_of(run);
+  } catch (const Error& error) {
+    return error.what();
+  }
   const fs::path doomed = run / "checkpoints" / ".removing";
   for (std::size_t i = static_cast<std::size_t>(keep); i < all.size(); ++i) {
     // By way of another name: what is half removed when the process is killed is no checkpoint any more.

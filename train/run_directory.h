@@ -18,9 +18,10 @@ void require_free_links(const std::filesystem::path& run);
 // Makes the directory of a run. Throws Error(cannot_create) with the system's reason.
 void make_run_directory(const std::filesystem::path& run);
 
-// Whether a run has left anything in the directory: a log, a checkpoint or the beginning of one.
+// Whether a run has left anything in the directory: a log, a checkpoint or the beginning of one. What cannot be asked
+// counts as something.
 bool holds_a_run(const std::filesystem::path& run);
-// The checkpoints of a run, the newest first, by their names alone.
+// The checkpoints of a run, the newest first, by their names alone. Throws Error(io) where they cannot be listed.
 std::vector<std::filesystem::path> checkpoints_of(const std::filesystem::path& run);
 
 // Where a run goes on from.

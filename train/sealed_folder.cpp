@@ -39,6 +39,7 @@ ssize_t read_some(int fd, std::span<std::byte> buffer) {
 // Of a file's content: its checksum, or why there is none.
 struct ReadChecksum {
   std::string checksum, trouble;
+  bool refused = false;  // the system did not let this process open it, which says nothing of the file
 };
 
 ReadChecksum checksum_of_descriptor(int fd, const fs::path& path) {
@@ -66,8 +67,9 @@ ReadChecksum checksum_of_file(const fs::path& path) {
   const FileDescriptor file = open_to_read(path);
   if (file) return checksum_of_descriptor(file.get(), path);
   if (is_missing(errno)) return {.checksum = {}, .trouble = fmt::format("{} is missing", path.string())};
-  if (errno == EIO) return {.checksum = {}, .trouble = fmt::format("{} cannot be read: {}", path.string(), reason(EIO))};
-  fail(ErrorKind::no_input, "{}: cannot be read: {}; check its permissions", path.string(), reason(errno));
+  return {.checksum = {},
+          .trouble = fmt::format("{} cannot be read: {}", path.string(), reason(errno)),
+          .refused = errno != EIO};
 }
 
 std::string checksums_text(const std::map<std::string, std::string>& checksums) {
@@ -178,6 +180,7 @@ std::string damage_of_folder(const fs::path& folder, std::span<const char* const
     if (!checksums->contains(name)) return fmt::format("{} does not name {}", path.string(), name);
   for (const auto& [name, checksum] : *checksums) {
     const ReadChecksum read = checksum_of_file(folder / name);
+    if (read.refused) fail(ErrorKind::no_input, "{}; check its permissions", read.trouble);
     if (!read.trouble.empty()) return read.trouble;
     if (read.checksum != checksum)
       return fmt::format("{} is damaged: its checksum is {}, but {} has {}", (folder / name).string(), read.checksum,

@@ -47,7 +47,10 @@ bool opens_for_writing(const char* mode) {
   return mode[0] != 'r' || mode[1] == '+' || (mode[1] != '\0' && mode[2] == '+');
 }
 Calls kind_of(bool writes) { return writes ? changing : reading; }
-unsigned opening(int flags) { return (flags & O_CREAT) != 0 ? interruptible | needs_space : interruptible; }
+// Folders are not waited for.
+unsigned opening(int flags) {
+  return ((flags & O_CREAT) != 0 ? needs_space : 0u) | ((flags & O_DIRECTORY) != 0 ? 0u : interruptible);
+}
 
 mode_t mode_of(int flags, std::va_list arguments) {
   return (flags & (O_CREAT | __O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;

@@ -1,6 +1,7 @@
 // metrics.jsonl on a disk of which the n-th call fails: no line that was written is lost, and none counts twice.
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "tests/faults/recording.h"
 #include "tests/train/files.h"
@@ -39,7 +40,7 @@ class LogFaults : public ::testing::Test {
           EXPECT_THAT(message, HasSubstr(std::strerror(error)));
         }
       });
-      EXPECT_EQ(open_descriptors(), descriptors);
+      EXPECT_LE(open_descriptors(), descriptors + (message.empty() ? 1 : 0)) << "one for a log that stays open";
       if (tally.calls < n) {
         EXPECT_GT(n, 3);
         return;
@@ -68,18 +69,24 @@ TEST_F(LogFaults, WhileItIsShortenedLeaveTheOldLogOrTheNewOne) {
     });
 }
 
-TEST_F(LogFaults, WhileItGrowsKeepTheLinesBefore) {
+TEST_F(LogFaults, WhileItGrowsKeepTheLinesBeforeAndThoseThatWait) {
+  std::optional<train::JsonLines> lines;
   const auto grow = [&] {
-    train::JsonLines lines(log(), train::JsonLines::Mode::append);
-    lines.write({{"window", 3}});
-    lines.write({{"window", 4}});
+    lines.reset();
+    lines.emplace(log(), train::JsonLines::Mode::append);
+    lines->write({{"window", 3}});
+    lines->write({{"window", 4}});
   };
   const std::string five = std::string(three) + "{\"window\":3}\n{\"window\":4}\n";
   for (const int error : {ENOSPC, EIO})
-    at_each_call(Action::fail, error, grow, [&](const std::string&) {
-      EXPECT_TRUE(five.starts_with(read_file(log())));
-      EXPECT_TRUE(read_file(log()).starts_with(three));
-    });
+    for (const Action action : {Action::fail, Action::fail_from})
+      at_each_call(action, error, grow, [&](const std::string& message) {
+        EXPECT_TRUE(read_file(log()).starts_with(three));
+        EXPECT_EQ(lines.has_value(), message.empty());
+        if (!lines) return;
+        lines->make_durable();  // on a disk that is well again
+        EXPECT_EQ(read_file(log()), five);
+      });
   for (const Action action : {Action::interrupt, Action::shorten})
     at_each_call(action, 0, grow, [&](const std::string& message) {
       EXPECT_EQ(message, "");

@@ -6,6 +6,7 @@
 
 #include "tests/faults/recording.h"
 #include "tests/faults/saved_run.h"
+#include "train/run_start.h"
 
 namespace accrue::testing::faults {
 namespace {
@@ -78,6 +79,39 @@ TEST_F(ResumeFaults, AtEachCallGiveAWholeCheckpointOrAnError) {
         }
         EXPECT_EQ(open_descriptors(), descriptors);
         if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+// What cannot be read now must not look like a directory without a run, which --resume auto and a run without --resume
+// would begin.
+TEST_F(ResumeFaults, NeverHideTheRunFromWhoWouldBeginOneHere) {
+  for (const Action action : {Action::fail, Action::fail_from}) {
+    for (const int error : {EIO, EMFILE}) {
+      for (long n = 1;; ++n) {
+        SCOPED_TRACE(fmt::format("call {}: {}", n, std::strerror(error)));
+        const Plan plan{
+            .folder = run().string(), .calls = every_call_of_resume, .action = action, .at = n, .error = error};
+        bool refused = false;
+        const Tally automatic = with_faults(plan, [&] {
+          try {
+            EXPECT_TRUE(train::RunStart(run(), "auto").point());
+          } catch (const Error& caught) {
+            EXPECT_THAT(caught.what(), HasSubstr(run().string()));
+          }
+        });
+        const Tally anew = with_faults(plan, [&] {
+          try {
+            train::require_new_run(run());
+          } catch (const Error&) {
+            refused = true;
+          }
+        });
+        EXPECT_TRUE(refused);
+        if (automatic.calls >= n || anew.calls >= n) continue;
+        EXPECT_GT(n, 10);
+        break;
       }
     }
   }

@@ -52,7 +52,7 @@ class SaveFaults : public ::testing::TestWithParam<Fault> {
     std::string message;
     tally = with_faults(plan, [&] {
       try {
-        save(run(), training);
+        save(run(), training, 1);
       } catch (const Error& error) {
         EXPECT_THAT(error.kind(), AnyOf(ErrorKind::io, ErrorKind::cannot_create)) << error.what();
         message = error.what();
@@ -64,7 +64,8 @@ class SaveFaults : public ::testing::TestWithParam<Fault> {
     std::vector<std::string> names;
     for (const auto& entry : fs::recursive_directory_iterator(run())) {
       const std::string extension = entry.path().extension().string();
-      if (extension == ".tmp" || extension == ".new" || extension == ".old") names.push_back(entry.path().string());
+      const std::string name = entry.path().filename().string();
+      if (extension == ".tmp" || extension == ".new" || name.starts_with(".")) names.push_back(entry.path().string());
     }
     return names;
   }
@@ -96,9 +97,10 @@ TEST_P(SaveFaults, AtEachCallLoseNothing) {
     const TrainingBits found = resumed_bits(run());
     EXPECT_TRUE(found == newer || (found == older && !message.empty())) << message;
     // And the next attempt, with the fault gone, leaves what a first one does.
-    save(run(), training);
+    save(run(), training, 1);
     EXPECT_EQ(resumed_bits(run()), newer);
     EXPECT_THAT(leftovers(), ::testing::IsEmpty());
+    EXPECT_EQ(train::checkpoints_of(run()).size(), 1u);
     if (HasFailure()) break;  // the first one says enough
   }
   EXPECT_GT(fired, 0);
@@ -117,9 +119,9 @@ using SaveSites = SaveFaults;
 
 TEST_P(SaveSites, AreTheSameEachTime) {
   start_over();
-  const std::vector<Site> first = record(run().string(), every_call, [&] { save(run(), training); });
+  const std::vector<Site> first = record(run().string(), every_call, [&] { save(run(), training, 1); });
   start_over();
-  EXPECT_EQ(record(run().string(), every_call, [&] { save(run(), training); }), first);
+  EXPECT_EQ(record(run().string(), every_call, [&] { save(run(), training, 1); }), first);
   EXPECT_GT(first.size(), 30u);
 }
 
