@@ -44,6 +44,7 @@ std::vector<HostileFile> hostile_idx();
 std::vector<HostileFile> hostile_gpt_configs();
 std::vector<HostileFile> hostile_mlp_configs();
 std::vector<HostileFile> hostile_settings();  // of a run, in state.json
+std::vector<HostileFile> hostile_states();    // state.json, whose settings are those
 std::vector<HostileFile> hostile_texts();
 std::vector<HostileFile> hostile_metrics();
 

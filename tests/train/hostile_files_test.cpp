@@ -12,6 +12,7 @@
 
 #include "tests/train/files.h"
 #include "tests/train/hostile_files.h"
+#include "train/checkpoint_state.h"
 #include "train/gpt_config.h"
 #include "train/idx.h"
 #include "train/json_file.h"
@@ -69,6 +70,7 @@ std::vector<Format> formats() {
       {"GPT config", gpt, hostile_gpt_configs()},
       {"MLP config", mlp, hostile_mlp_configs()},
       {"settings", [](Bytes bytes) { read_settings(parse_json_object(bytes, "file"), "file"); }, hostile_settings()},
+      {"state", [](Bytes bytes) { state_from_json(parse_json_object(bytes, "file"), "file"); }, hostile_states()},
       {"text", text, hostile_texts()},
       {"metrics", [](Bytes bytes) { parse_loss_curve(bytes, "file"); }, hostile_metrics()},
   };

@@ -35,6 +35,15 @@ const std::string settings =
     R"({"program":"gpt","data_bytes":4,"data_hash":"abc","seed":1,"global_batch":8,"data_order":"shuffled",)"
     R"("partial_window":"step","dataset_size":9,"steps":10,"rules":{}})";
 
+const std::string state =
+    settings.substr(0, settings.size() - 1) +
+    R"(,"format_version":4,"optimizer":"adamw","micro":8,"window":4,"update":3,"skipped":1,"empty":0,"replayed":1,)"
+    R"("loss_scaling":"dynamic","loss_scale":65536.0,"clean_windows":2,"floor_overflows":0,"trainer":{"replayed":[]}})";
+const std::string report =
+    R"({"outcome":"replayed","window":4,"update":3,"micro_batches":2,"samples":24,"targets":15,"loss":2.5,"grad_norm":1,)"
+    R"("learning_rate":0.1,"loss_scale":2,"next_loss_scale":1,"seconds":1,"timed_samples":24,)"
+    R"("overflow":{"parameter":"w"}})";
+
 }  // namespace
 
 std::string gzip(const std::string& content) {
@@ -193,6 +202,44 @@ std::vector<HostileFile> hostile_settings() {
       {"hash that steers the terminal", with(settings, "data_hash", "\"\\u001b[2J\""),
        "'data_hash' is '\\x1b[2J', which is no hash"},
       {"no rules", without(settings, "rules"), "'rules' is missing or of the wrong type"},
+  };
+}
+
+std::vector<HostileFile> hostile_states() {
+  const auto changed = [](const std::string& key, const std::string& value) { return with(state, key, value); };
+  const auto attempt = [&](const std::string& one) {
+    std::string file = state;
+    return file.replace(file.find("[]}}"), 2, "[" + one + "]");
+  };
+  const auto open_window = [](const std::string& value) {
+    return state.substr(0, state.size() - 1) + ",\"open_window\":" + value + "}";
+  };
+  return {
+      {"another format", changed("format_version", "5"), "format version 5, but this Accrue reads version 4"},
+      {"format of 33 bits", changed("format_version", "4294967300"),
+       "'format_version' is missing or of the wrong type"},
+      {"windows that nobody ran", changed("window", "7"), "the counters contradict each other"},
+      {"loss scale that is no power of two", changed("loss_scale", "3"), "loss_scale is 3, but must be a power of two"},
+      {"loss scale beyond the bounds", changed("loss_scale", "1e38"),
+       "loss_scale is 1e+38, but must be a power of two in"},
+      {"loss scale beyond a float", changed("loss_scale", "1e300"), "'loss_scale' is missing or of the wrong type"},
+      {"scaling that steers the terminal", changed("loss_scaling", "\"\\u001b[2J\""),
+       "loss_scaling is '\\x1b[2J', but must"},
+      {"no trainer", without(state, "trainer"), "'trainer' is missing or of the wrong type"},
+      {"report that is no object", attempt("1"), "a window's report is no object"},
+      {"unknown outcome", attempt(with(report, "outcome", "\"lost\"")), "'outcome' is none of a window's"},
+      {"negative samples", attempt(with(report, "samples", "-24")), "'samples' is -24, but must not be negative"},
+      {"loss in words", attempt(with(report, "loss", "\"low\"")), "'loss' is missing or of the wrong type"},
+      {"replayed without an overflow", attempt(without(report, "overflow")), "report and its overflow contradict"},
+      {"overflow of nothing", attempt(with(report, "overflow", "{")), "'parameter' is missing or of the wrong type"},
+      {"parameter that steers the terminal", attempt(with(report, "overflow", "{\"parameter\":\"\\u001b[2J\"")),
+       "'parameter' is '\\x1b[2J', which is no parameter's name"},
+      {"open window of a number", open_window("1"), "'open_window' is no object"},
+      {"open window without samples", open_window("{\"micro_batches\":1}"),
+       "'samples' is missing or of the wrong type"},
+      {"open window of an unknown dtype",
+       open_window(R"({"micro_batches":1,"samples":1,"normalisation":"targets","accumulate_dtype":"f64"})"),
+       "'open_window' has an impossible value"},
   };
 }
 
