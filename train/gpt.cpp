@@ -51,7 +51,7 @@ void run_training(const GptTrainOptions& options) {
   Run run(options.run, {.program = "gpt",
                         .config = gpt_config_json(data.model),
                         .data = data.train,
-                        .identity = DataIdentity().add(text.tokens()),
+                        .identity = text.identity(),
                         .batch = batch,
                         .dropout = data.model.dropout},
           std::move(start));

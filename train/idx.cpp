@@ -127,8 +127,12 @@ MappedFile open_either(const std::filesystem::path& folder, const std::string& n
        name, plain.string(), compressed.string());
 }
 
+IdxArray read_whole(const MappedFile& file) {
+  return file.read_intact([&](auto bytes) { return parse_idx(bytes, file.path().string()); });
+}
+
 IdxArray load(const MappedFile& file, std::size_t axes, const char* meaning) {
-  IdxArray array = parse_idx(file.bytes(), file.path().string());
+  IdxArray array = read_whole(file);
   if (array.extents.size() != axes)
     fail(ErrorKind::bad_data, "{}: {} have {} ax{}, but this array has {} ([{}])", file.path().string(), meaning, axes,
          axes == 1 ? "is" : "es", array.extents.size(), fmt::join(array.extents, ", "));
@@ -139,7 +143,7 @@ IdxArray load(const MappedFile& file, std::size_t axes, const char* meaning) {
 
 IdxArray read_idx(const std::filesystem::path& path) {
   const MappedFile file(path);
-  return parse_idx(file.bytes(), path.string());
+  return read_whole(file);
 }
 
 IdxArray parse_idx(std::span<const std::uint8_t> file, std::string_view name) {

@@ -129,7 +129,7 @@ nlohmann::json parse_json_object(std::span<const std::uint8_t> text, std::string
 
 nlohmann::json read_json(const std::filesystem::path& path) {
   const MappedFile file(path);
-  return parse_json_object(file.bytes(), path.string());
+  return file.read_intact([&](auto bytes) { return parse_json_object(bytes, path.string()); });
 }
 
 }  // namespace accrue::train

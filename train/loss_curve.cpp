@@ -66,7 +66,7 @@ LossCurve parse_loss_curve(std::span<const std::uint8_t> text, std::string_view 
 
 LossCurve read_loss_curve(const std::filesystem::path& metrics) {
   const MappedFile file(metrics);
-  return parse_loss_curve(file.bytes(), metrics.string());
+  return file.read_intact([&](auto bytes) { return parse_loss_curve(bytes, metrics.string()); });
 }
 
 std::string draw_loss_curve(const LossCurve& curve, bool unicode) {

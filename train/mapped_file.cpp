@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "core/check.h"
-#include "train/file_descriptor.h"
 
 namespace accrue::train {
 namespace {
@@ -27,38 +26,64 @@ FileDescriptor open_for_reading(const std::filesystem::path& path) {
 
 }  // namespace
 
-MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
-  const FileDescriptor file = open_for_reading(path_);
-  if (file.get() < 0) fail_with_errno(path_, errno);
+MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)), file_(open_for_reading(path_)) {
+  if (!file_) fail_with_errno(path_, errno);
   struct stat info = {};
-  if (::fstat(file.get(), &info) != 0) fail_with_errno(path_, errno);
+  if (::fstat(file_.get(), &info) != 0) fail_with_errno(path_, errno);
   if (S_ISDIR(info.st_mode)) fail(ErrorKind::no_input, "{}: is a folder; name a file in it", path_.string());
   if (!S_ISREG(info.st_mode))
     fail(ErrorKind::no_input, "{}: is a pipe or a device, which cannot be mapped; copy its content to a file first",
          path_.string());
   if (info.st_size == 0) return;  // mmap refuses length 0
   const auto size = static_cast<std::size_t>(info.st_size);
-  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file_.get(), 0);
   if (address == MAP_FAILED) fail_with_errno(path_, errno);
   bytes_ = {static_cast<const std::uint8_t*>(address), size};
+  place_ = guard_mapping(bytes_, file_.get(), path_.string());
+  if (place_ < 0) read_into_memory();
+}
+
+void MappedFile::read_into_memory() {
+  const std::size_t size = bytes_.size();
+  unmap();
+  copy_.resize(size);
+  for (std::size_t done = 0; done < size;) {
+    const ssize_t got = uninterrupted([&] { return ::read(file_.get(), copy_.data() + done, size - done); });
+    if (got < 0) fail_with_errno(path_, errno);
+    if (got == 0)
+      fail(ErrorKind::bad_data,
+           "{}: was truncated while it was read: {} bytes of {} were there; put the whole file back", path_.string(),
+           done, size);
+    done += static_cast<std::size_t>(got);
+  }
+  bytes_ = copy_;
 }
 
 MappedFile::~MappedFile() { unmap(); }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+    : path_(std::move(other.path_)),
+      file_(std::move(other.file_)),
+      bytes_(std::exchange(other.bytes_, {})),
+      place_(std::exchange(other.place_, -1)),
+      copy_(std::move(other.copy_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this != &other) {
     unmap();
     path_ = std::move(other.path_);
+    file_ = std::move(other.file_);
     bytes_ = std::exchange(other.bytes_, {});
+    place_ = std::exchange(other.place_, -1);
+    copy_ = std::move(other.copy_);
   }
   return *this;
 }
 
 void MappedFile::unmap() noexcept {
-  if (!bytes_.empty()) ::munmap(const_cast<std::uint8_t*>(bytes_.data()), bytes_.size());
+  if (place_ >= 0) release_mapping(std::exchange(place_, -1));
+  if (!bytes_.empty() && copy_.empty()) ::munmap(const_cast<std::uint8_t*>(bytes_.data()), bytes_.size());
+  bytes_ = {};
 }
 
 }  // namespace accrue::train

@@ -67,7 +67,8 @@ SafetensorsIndex parse_safetensors(std::span<const std::uint8_t> file, std::stri
 // A mapped file and its index.
 class SafetensorsFile {
  public:
-  // Throws Error(no_input) when the file cannot be mapped, Error(bad_data) as parse_safetensors does.
+  // Throws Error(no_input) when the file cannot be mapped, Error(bad_data) as parse_safetensors does. The bytes of the
+  // entries are still in the file: copy_of_bytes() and to_floats() notice when it does not stay whole.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   std::span<const SafetensorsEntry> entries() const { return index_.entries; }
@@ -82,7 +83,10 @@ class SafetensorsFile {
   SafetensorsIndex index_;
 };
 
-// The elements of an F64 (rounded to nearest), F32, F16 or BF16 tensor. Throws Error(bad_data) for another dtype.
+// The tensor's bytes in memory of their own. Throws Error(bad_data) if their file did not stay whole (mapped_file.h).
+std::vector<std::byte> copy_of_bytes(const SafetensorsEntry& entry);
+// The elements of an F64 (rounded to nearest), F32, F16 or BF16 tensor. Throws Error(bad_data) for another dtype, or if
+// their file did not stay whole.
 std::vector<float> to_floats(const SafetensorsEntry& entry);
 
 // Collects tensors, then writes them in one go. Larger element types come first, so that every tensor is aligned to its

@@ -129,7 +129,7 @@ const SafetensorsEntry* SafetensorsIndex::find(std::string_view name) const {
 }
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : file_(path), index_(parse_safetensors(file_.bytes(), path.string())) {}
+    : file_(path), index_(file_.read_intact([&](auto bytes) { return parse_safetensors(bytes, path.string()); })) {}
 
 const SafetensorsEntry& SafetensorsFile::get(std::string_view name) const {
   const SafetensorsEntry* entry = find(name);
@@ -137,6 +137,12 @@ const SafetensorsEntry& SafetensorsFile::get(std::string_view name) const {
     fail(ErrorKind::bad_data, "{}: has no tensor '{}' among its {}; it belongs to another model or program",
          file_.path().string(), name, index_.entries.size());
   return *entry;
+}
+
+std::vector<std::byte> copy_of_bytes(const SafetensorsEntry& entry) {
+  std::vector<std::byte> bytes(entry.data.begin(), entry.data.end());
+  require_intact(entry.data);
+  return bytes;
 }
 
 std::vector<float> to_floats(const SafetensorsEntry& entry) {
@@ -159,6 +165,7 @@ std::vector<float> to_floats(const SafetensorsEntry& entry) {
       fail(ErrorKind::bad_data, "tensor '{}' has dtype {}, but a floating-point one (F64, F32, F16 or BF16) is needed",
            printable(entry.name), name_of(entry.dtype));
   }
+  require_intact(entry.data);
   return values;
 }
 

@@ -24,9 +24,14 @@ TokenFile::Split TokenFile::split(double validation_fraction) const {
   return {.train = tokens().first(size - validation), .validation = tokens().last(validation)};
 }
 
+DataIdentity TokenFile::identity() const {
+  return file_.read_intact([](auto bytes) { return DataIdentity().add(bytes); });
+}
+
 void TokenFile::require_vocabulary(std::int64_t vocabulary) const {
   const auto bytes = tokens();
-  const auto bad = std::find_if(bytes.begin(), bytes.end(), [&](std::uint8_t byte) { return byte >= vocabulary; });
+  const auto bad = file_.read_intact(
+      [&](auto all) { return std::find_if(all.begin(), all.end(), [&](auto byte) { return byte >= vocabulary; }); });
   if (bad == bytes.end()) return;
   fail(ErrorKind::bad_data,
        "{}: the byte {} (0x{:02x}) at offset {} is outside the model's vocabulary of {} tokens; a vocabulary of 256 "
@@ -58,6 +63,7 @@ void TokenSamples::copy(std::int64_t index, std::span<std::int32_t> tokens, std:
   const auto source = tokens_.subspan(static_cast<std::size_t>(index) * length, length + 1);
   std::copy_n(source.begin(), length, tokens.begin());
   std::copy_n(source.begin() + 1, length, targets.begin());
+  require_intact(source);
 }
 
 }  // namespace accrue::train

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "train/data_identity.h"
 #include "train/mapped_file.h"
 
 namespace accrue::train {
@@ -28,6 +29,9 @@ class TokenFile {
   // tokens has no embedding for.
   void require_vocabulary(std::int64_t vocabulary) const;
 
+  // Of the whole text. Throws Error(bad_data) if the file did not stay whole while it was read.
+  DataIdentity identity() const;
+
   std::span<const std::uint8_t> tokens() const { return file_.bytes(); }
   std::string name() const { return file_.path().string(); }
 
@@ -47,7 +51,8 @@ class TokenSamples {
   // Number of samples: (tokens - 1) / context, at least 1.
   std::int64_t size() const { return size_; }
   std::int64_t context() const { return context_; }
-  // Fills both spans, each of exactly `context` elements, with sample `index` in [0, size()).
+  // Fills both spans, each of exactly `context` elements, with sample `index` in [0, size()). Throws Error(bad_data) if
+  // the file of the tokens did not stay whole: what the spans hold then is not to be used.
   void copy(std::int64_t index, std::span<std::int32_t> tokens, std::span<std::int32_t> targets) const;
 
  private:

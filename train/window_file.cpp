@@ -36,7 +36,7 @@ void require_form(const SafetensorsEntry& entry, SafetensorsDType dtype, const S
 template <class T>
 T value_of(const SafetensorsEntry& entry) {
   T value;
-  std::memcpy(&value, entry.data.data(), sizeof value);
+  std::memcpy(&value, copy_of_bytes(entry).data(), sizeof value);
   return value;
 }
 
@@ -75,7 +75,8 @@ void WindowFile::load(kernels::StepState& step) const {
 
 void WindowFile::load(const ParameterStore& parameters) const {
   for (const Parameter& parameter : parameters.parameters())
-    if (const SafetensorsEntry* entry = file_.find(gradient_name(parameter))) parameter.restore_gradient(entry->data);
+    if (const SafetensorsEntry* entry = file_.find(gradient_name(parameter)))
+      parameter.restore_gradient(copy_of_bytes(*entry));
 }
 
 }  // namespace accrue::train

@@ -11,17 +11,18 @@ class GptStop : public GptTest {
     return run_process("/bin/sh", joined({"-c", script, "sh", ACCRUE_PROGRAMS "/" + program}, arguments),
                        {"OMP_WAIT_POLICY=PASSIVE"});
   }
+  // For a script: waits until the job $! has logged a window of this run, or is gone.
+  std::string until_it_logs(std::string_view run) const {
+    return fmt::format("while kill -0 $! && ! [ -s '{}/metrics.jsonl' ]; do sleep 0.01; done", path(run));
+  }
 };
 
 TEST_F(GptStop, SigtermSavesACheckpointFromWhichTheSameCommandGoesOn) {
   const std::string steps = "4000";
   const Arguments options = {"--steps", steps, "--micro-batch", "2", "--learning-rate", "0.001"};
   const Arguments arguments = joined(training("run", options), tiny_model());
-  const std::string log = path("run/metrics.jsonl");
-  const ProcessResult stopped = with_shell(fmt::format("\"$@\" & while ! [ -s '{}' ]; do sleep 0.01; done; kill $!; "
-                                                       "wait $!",
-                                                       log),
-                                           "gpt", arguments);
+  const ProcessResult stopped =
+      with_shell(fmt::format("\"$@\" & {}; kill $!; wait $!", until_it_logs("run")), "gpt", arguments);
   expect_error(stopped, ErrorKind::stopped, {"stopped at update", "of " + steps, "--resume goes on"});
   EXPECT_THAT(stopped.err, ::testing::Not(::testing::HasSubstr("error")));
   const nlohmann::json state = nlohmann::json::parse(read_file(folder_ / "run/latest/state.json"));
@@ -43,7 +44,8 @@ TEST_F(GptStop, SigtermSavesInTheMiddleOfAWindow) {
     const std::filesystem::path state = folder_ / "run/latest/state.json";
     return std::filesystem::exists(state) && nlohmann::json::parse(read_file(state)).contains("open_window");
   };
-  // How long a process takes to its first window, and a window, is the machine's affair: later and later, until it fits.
+  // How long a process takes to its first window, and a window, is the machine's affair: later and later, until it
+  // fits.
   double delay = 0.05;
   for (; !inside_a_window() && delay < 30; delay *= 1.1) {
     std::filesystem::remove_all(folder_ / "run");
@@ -63,10 +65,9 @@ TEST_F(GptStop, SigtermSavesInTheMiddleOfAWindow) {
 
 TEST_F(GptStop, ALogThatWasMovedAwayDoesNotCostTheCheckpoint) {
   const Arguments arguments = joined(training("run", {"--steps", "4000", "--micro-batch", "2"}), tiny_model());
-  const ProcessResult stopped = with_shell(fmt::format("\"$@\" & while ! [ -s '{0}' ]; do sleep 0.01; done; "
-                                                       "mv '{0}' '{0}.1'; kill $!; wait $!",
-                                                       path("run/metrics.jsonl")),
-                                           "gpt", arguments);
+  const ProcessResult stopped = with_shell(
+      fmt::format("\"$@\" & {1}; mv '{0}' '{0}.1'; kill $!; wait $!", path("run/metrics.jsonl"), until_it_logs("run")),
+      "gpt", arguments);
   expect_error(stopped, ErrorKind::stopped, {"stopped at update"});
   expect_success(gpt({"eval", "--checkpoint", path("run"), "--text", path("text")}));
 }
@@ -140,14 +141,11 @@ TEST_F(GptStop, AReaderThatHasSeenEnoughDoesNotStopTraining) {
 TEST_F(GptStop, AHangUpDoesNotStopTraining) {
   const Arguments options = {"--steps", "1000", "--micro-batch", "2"};
   train("whole", options);
-  // It has seen the signal before the last window: that the log grows afterwards shows it.
-  const ProcessResult result = with_shell(
-      fmt::format("\"$@\" & while ! [ -s '{0}' ]; do sleep 0.01; done; kill -HUP $! && wc -l <'{0}'; wait $!",
-                  path("run/metrics.jsonl")),
-      "gpt", joined(training("run", options), tiny_model()));
+  const ProcessResult result = with_shell(fmt::format("\"$@\" >'{}' & {}; kill -HUP $! && wc -l <'{}'; wait $!",
+                                                      path("out"), until_it_logs("run"), path("run/metrics.jsonl")),
+                                          "gpt", joined(training("run", options), tiny_model()));
   expect_success(result);
-  ASSERT_LT(std::stoi(result.out.substr(result.out.find_first_of("0123456789"))), 1000)
-      << "the run was over before the signal came";
+  ASSERT_LT(std::stoi(result.out), 1000) << "the run was over before the signal came";
   EXPECT_EQ(weights("run"), weights("whole"));
   EXPECT_EQ(losses("run"), losses("whole"));
 }
@@ -162,7 +160,7 @@ TEST_F(GptStop, ASecondInterruptEndsTrainingAtOnceAndItsLockIsTakenOver) {
   const std::string script =
       "caught() { awk '/^SigCgt/ { print substr($2, length($2)) }' /proc/$1/status | grep -q '[2367abefABEF]'; }\n"
       "env --default-signal=INT \"$@\" & \n"
-      "until caught $!; do sleep 0.01; done; kill -INT $!\n"
+      "until caught $! || ! kill -0 $!; do sleep 0.01; done; kill -INT $!\n"
       "while caught $!; do sleep 0.01; done; kill -INT $!\n"
       "wait $!";
   int exit_code = 0;
@@ -180,12 +178,10 @@ TEST_F(GptStop, ASecondInterruptEndsTrainingAtOnceAndItsLockIsTakenOver) {
 
 TEST_F(GptStop, ASecondProcessIsToldWhichOneTrains) {
   const Arguments arguments = joined(training("run", {"--steps", "4000", "--micro-batch", "2"}), tiny_model());
-  const ProcessResult result = with_shell(
-      fmt::format(
-          "\"$@\" >'{}' & while ! [ -s '{}' ]; do sleep 0.01; done; echo $!; \"$@\"; code=$?; kill $!; wait $!; "
-          "exit $code",
-          path("first"), path("run/metrics.jsonl")),
-      "gpt", arguments);
+  const ProcessResult result =
+      with_shell(fmt::format("\"$@\" >'{}' & {}; echo $!; \"$@\"; code=$?; kill $!; wait $!; exit $code", path("first"),
+                             until_it_logs("run")),
+                 "gpt", arguments);
   EXPECT_EQ(result.exit_code, static_cast<int>(ErrorKind::cannot_create)) << result.err;
   EXPECT_THAT(result.err, ::testing::HasSubstr(fmt::format("--out {}: process {} is training there (since 2",
                                                            path("run"), lines_of(result.out).at(0))));
@@ -205,6 +201,29 @@ TEST_F(GptStop, ALogThatTheDiskRefusesCostsNoWeights) {
                                          ::testing::HasSubstr("training goes on")));
   EXPECT_THAT(lines[1], ::testing::HasSubstr("5 lines are only in memory"));
   EXPECT_EQ(weights("run"), weights("whole"));
+}
+
+TEST_F(GptStop, ATextThatShrinksEndsTrainingAndLeavesNoTrace) {
+  const Arguments options = {"--steps",        "2000", "--micro-batch",   "2",
+                             "--accumulation", "3",    "--learning-rate", "0.001"};
+  train("whole", options);
+  // To nothing, which the system tells by a signal, and within its only page, which it does not tell at all.
+  for (const char* bytes : {"0", "100"}) {
+    SCOPED_TRACE(bytes);
+    const Arguments arguments = joined(training("run", options), tiny_model());
+    const ProcessResult ended =
+        with_shell(fmt::format("\"$@\" & {}; truncate -s {} '{}'; wait $!", until_it_logs("run"), bytes, path("text")),
+                   "gpt", arguments);
+    expect_error(ended, ErrorKind::bad_data, {path("text"), "was truncated", "put the whole file back"});
+    const nlohmann::json state = nlohmann::json::parse(read_file(folder_ / "run/latest/state.json"));
+    ASSERT_LT(state["update"].get<std::int64_t>(), 2000) << "the run was over before the text shrank";
+
+    write_file(path("text"), mixed_text(samples * context + 1));
+    expect_success(gpt(joined(arguments, {"--resume"})));
+    EXPECT_EQ(weights("run"), weights("whole"));
+    EXPECT_EQ(losses("run"), losses("whole"));
+    std::filesystem::remove_all(folder_ / "run");
+  }
 }
 
 }  // namespace
