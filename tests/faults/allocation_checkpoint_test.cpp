@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/faults/allocation_subject.h"
+#include "tests/testing/saving.h"
 #include "tests/train/files.h"
 #include "train/checkpoint.h"
 #include "train/run_directory.h"
@@ -25,13 +26,11 @@ const train::RunSettings run_settings{.program = "gpt",
                                       .rules = {{"--clip", "1"}}};
 
 void save(Subject& training, const fs::path& run) {
-  train::save_checkpoint(run, run_settings, {{"n_layer", 1}}, training.parameters, training.optimizer,
-                         training.accumulator);
+  save_training(run, training, {.settings = run_settings, .config = {{"n_layer", 1}}});
 }
 
 void resume(Subject& training, const fs::path& run) {
-  train::resume_checkpoint(train::find_resume_point(run).checkpoint, run_settings, training.parameters,
-                           training.optimizer, training.accumulator);
+  resume_training(train::find_resume_point(run).checkpoint, training, run_settings);
 }
 
 // A training that has saved a checkpoint, and has gone on since.
