@@ -24,7 +24,7 @@ namespace {
 using namespace accrue::testing;
 using Bytes = std::span<const std::uint8_t>;
 
-constexpr std::size_t size = (1 << 20) + 100;  // arrays that grow by doubling have just done so, at the dearest
+constexpr std::size_t size = (1 << 18) + 100;  // arrays that grow by doubling have just done so, at the dearest
 
 struct Costly {
   std::string name, file;
@@ -113,7 +113,7 @@ TEST(AllocationBound, OfSafetensors) {
        {"one long name", safetensors_file("{\"" + long_name + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})")},
        {"tensors, then a name twice", safetensors_file(numbered("{", entry("0"), "," + entry("0")(1) + "}")), false},
        {"tensors, then an error", safetensors_file(numbered("{", entry("0"), ",}")), false},
-       {"an unknown dtype of a megabyte",
+       {"an unknown dtype of a quarter of a megabyte",
         safetensors_file(R"({"t":{"dtype":")" + long_name + R"(","shape":[0],"data_offsets":[0,0]}})"), false}},
       safetensors_allocation_per_byte, [](Bytes bytes) { parse_safetensors(bytes, "file"); });
 }
@@ -126,7 +126,7 @@ TEST(AllocationBound, OfMetrics) {
   };
   const std::string shortest = R"({"update":1,"loss":1)";
   std::string objects = shortest + ",\"a\":[{}";
-  while (objects.size() < (1 << 19)) objects += ",{}";
+  while (objects.size() < (1 << 17)) objects += ",{}";
   expect_bound({{"points", lines(shortest + "}")},
                 {"points with validation", lines(shortest + R"(,"validation_loss":1})")},
                 {"few long lines", lines(objects + "]}")},
