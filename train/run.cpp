@@ -116,6 +116,7 @@ void Run::begin() {
     if (!start_.may_start_over() || !checkpoints_of(out).empty()) require_new_run(out);
     require_free_links(out);
   };
+  if (fs::exists(out / "lock")) start_.lock();  // that another process trains there says more than that there is a run
   require_room();
   make_run_directory(out);
   start_.lock();

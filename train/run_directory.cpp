@@ -135,8 +135,10 @@ void make_run_directory(const fs::path& run) {
 bool holds_a_run(const fs::path& run) {
   std::error_code error;
   const fs::path log = run / "metrics.jsonl", folder = run / "checkpoints";
+  // A log that leads to a device, as /dev/null, has nothing of a run.
+  const bool device = fs::is_other(log, error);
   const auto bytes = fs::file_size(log, error);
-  const bool metrics = error ? is_there(log) : bytes > 0;
+  const bool metrics = !device && (error ? is_there(log) : bytes > 0);
   const fs::directory_iterator checkpoints(folder, error);
   const bool has_checkpoints = error ? is_there(folder) : checkpoints != fs::directory_iterator();
   return metrics || has_checkpoints || type_of(run / "latest") == fs::file_type::symlink;
