@@ -134,6 +134,9 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   trainer.restore(saved.trainer);
   if (start_.continues()) {
     set_aside(point);
+    // Where the run was killed between the end of its last checkpoint and what comes after it.
+    point_links(options_.out, point.checkpoint.filename().string());
+    if (options_.keep > 0) prune_checkpoints(options_.out, options_.keep);
     truncate_after(metrics_path(), accumulator.next_window() - (saved.trainer.unlogged ? 1 : 0));
     metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
   }

@@ -245,11 +245,11 @@ std::string prune_checkpoints(const fs::path& run, std::int64_t keep) {
   } catch (const Error& error) {
     return error.what();
   }
+  // By way of another name: what is half removed when the process is killed is no checkpoint any more.
   const fs::path doomed = run / "checkpoints" / ".removing";
+  std::error_code error;
+  fs::remove_all(doomed, error);
   for (std::size_t i = static_cast<std::size_t>(keep); i < all.size(); ++i) {
-    // By way of another name: what is half removed when the process is killed is no checkpoint any more.
-    std::error_code error;
-    fs::remove_all(doomed, error);
     if (!error) fs::rename(all[i], doomed, error);
     if (!error) fs::remove_all(doomed, error);
     if (error) return fmt::format("{}: cannot be removed: {}", all[i].string(), error.message());
