@@ -183,8 +183,9 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   };
   trainer.on_save_failed = [&](const std::string& reason) {
     progress_.finish();
-    console_.warn("warning: no checkpoint could be saved: {}; those before it stay, and the next is tried when it is due\n",
-                  reason);
+    console_.warn(
+        "warning: no checkpoint could be saved: {}; those before it stay, and the next is tried when it is due\n",
+        reason);
   };
   trainer.stop_requested = [&] { return signals.requested(); };
   trainer.must_stop_at_once = [&] { return signals.seconds_since_request() > patience_after_signal; };

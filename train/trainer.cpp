@@ -187,8 +187,7 @@ WindowRecord Trainer::record_of(const WindowReport& report) {
       .dropped_per_epoch = windows_.dropped_per_epoch()};
   const bool evaluates = update_ == options_.steps || due(options_.evaluate_every, update_);
   if (validation_ != nullptr && evaluates && report.outcome == Outcome::updated)
-    record.validation_loss =
-        evaluate(loss_, *validation_, options_.batch.micro, device_, [this] { poll(); }).loss;
+    record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_, [this] { poll(); }).loss;
   return record;
 }
 

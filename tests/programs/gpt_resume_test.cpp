@@ -221,7 +221,8 @@ TEST_F(GptResume, TidiesUpAfterAKillBehindTheLastCheckpoint) {
 TEST_F(GptResume, AutoNeverBeginsAgainWhereAllCheckpointsAreDamaged) {
   train("run", {"--steps", "2"});
   write_file(folder_ / "run/latest/state.json", "{");
-  expect_refused("run", joined(training("run", {"--steps", "4", "--resume", "auto"}), tiny_model()), ErrorKind::bad_data,
+  expect_refused("run", joined(training("run", {"--steps", "4", "--resume", "auto"}), tiny_model()),
+                 ErrorKind::bad_data,
                  {"no checkpoint of " + path("run") + " is whole", "update-00000002", "state.json"});
 }
 
