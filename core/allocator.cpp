@@ -222,9 +222,8 @@ void Allocator::fail_for_want_of(std::size_t bytes, Category category) const {
   const std::size_t available = memory_.available();
   std::string free =
       available == SIZE_MAX ? "more than is free" : fmt::format("about {} free", format_bytes(available));
-  if (limit != 0 && state_->room() < bytes + red_zone)
-    free = fmt::format("{} free below the memory limit of {}{}", format_bytes(below_limit), format_bytes(limit),
-                       below_limit < bytes ? "" : ", in pieces that are too small");
+  if (limit != 0 && below_limit < bytes)
+    free = fmt::format("{} free below the memory limit of {}", format_bytes(below_limit), format_bytes(limit));
   std::string in_use;
   for (std::size_t i = 0; i < category_count; ++i) {
     if (stats.by_category[i].live == 0) continue;
@@ -244,20 +243,23 @@ void Allocator::add_segment(std::size_t extent, Category category) {
   block.mapped().first_in_segment = true;
   std::size_t segment = 0;
   void* memory = nullptr;
-  const auto take = [&](std::size_t bytes) {
-    if (bytes < extent || bytes > state.room()) return false;
+  const auto take_beyond_room = [&](std::size_t bytes) {
     segment = bytes;
     return (memory = memory_.allocate(bytes)) != nullptr;
+  };
+  const auto take = [&](std::size_t bytes) {
+    return bytes >= extent && bytes <= state.room() && take_beyond_room(bytes);
   };
   const std::size_t smallest = direct ? extent : round_up(extent, huge_page);
   const std::size_t usual = direct ? extent : std::max(smallest, segment_bytes_of(pool));
   if (!take(usual)) {
     state.release_unused_segments(memory_);
     // Where the limit is near, or the device nearly full, what is left may still hold what is needed, just not a
-    // segment.
-    const std::size_t within_limit = std::min(usual, state.room() / alignment * alignment);
-    const bool taken =
-        take(usual) || (within_limit < usual && take(within_limit)) || (smallest < usual && take(smallest));
+    // segment. Of the room below the limit no more than half, so that the other pool finds some, too; and where what is
+    // free there is in pieces that are too small, one more of just the size: the limit is one of bytes in use.
+    const std::size_t within_limit = std::max(extent, std::min(usual, state.room() / 2 / alignment * alignment));
+    const bool taken = take(usual) || (within_limit < usual && take(within_limit)) ||
+                       (smallest < usual && take(smallest)) || (state.limit != 0 && take_beyond_room(extent));
     if (!taken) fail_for_want_of(extent - (direct ? 0 : red_zone), category);
   }
   state.stats.reserved += segment;

@@ -83,8 +83,8 @@ class Allocator {
 
   MemoryStats stats() const;
   void reset_peak();
-  // No more than this many bytes may be in use or taken from the device at once; 0 lifts the limit. What is reserved
-  // already stays. (Of the bytes that sanitizer builds guard blocks with, those taken count, too.)
+  // No more than this many bytes may be in use at once; 0 lifts the limit. No more than that is taken from the device
+  // either, but for what free pieces below the limit are too small to hold. What is reserved already stays.
   void set_limit(std::size_t bytes);
   // For tests of what a failure leaves behind: asked at every request, whether to refuse it as if the device were full.
   // An empty function lifts it.

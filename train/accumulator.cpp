@@ -187,9 +187,7 @@ std::optional<WindowReport> Accumulator::step() {
   return collect(options_.reports == Reports::at_once ? closed : closed_of(window_));
 }
 
-std::optional<WindowReport> Accumulator::flush() {
-  return collect(closed_of(window_ + 1));
-}
+std::optional<WindowReport> Accumulator::flush() { return collect(closed_of(window_ + 1)); }
 
 // A window and the one before the last share a place: at most the last two are under way.
 Accumulator::Closed& Accumulator::closed_of(std::int64_t window) {
@@ -328,9 +326,8 @@ Accumulator::State Accumulator::state() const {
 
 // The loss scale is the state's own where both are dynamic.
 bool Accumulator::continues(const State& state) const {
-  const bool same_scale =
-      state.dynamic_scaling == options_.scaling.dynamic &&
-      (options_.scaling.dynamic || state.step.loss_scale == options_.loss_scale);
+  const bool same_scale = state.dynamic_scaling == options_.scaling.dynamic &&
+                          (options_.scaling.dynamic || state.step.loss_scale == options_.loss_scale);
   return state.micro_in_window > 0 && same_scale && state.normalisation == options_.normalisation &&
          state.accumulate_dtype == parameters_.accumulate_dtype();
 }

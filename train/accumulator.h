@@ -100,10 +100,10 @@ class Accumulator {
   // The micro-batch begun last is given up before its backward pass: it has left no trace.
   void abandon_micro_batch();
   // Runs the backward pass into the parameters' gradients; with the window's last micro-batch also the optimizer step.
-  // Where the backward pass throws, so does this, and the window is to start again: what had arrived of it is forgotten.
-  // Returns the report that is due then (Reports). With one of an overflow, a window that was begun after that one has
-  // left no trace: next_window() says which one comes now. Throws Error(numeric) when the patience is at an end, with
-  // every window closed and counted: a checkpoint can still be made of what is there.
+  // Where the backward pass throws, so does this, and the window is to start again: what had arrived of it is
+  // forgotten. Returns the report that is due then (Reports). With one of an overflow, a window that was begun after
+  // that one has left no trace: next_window() says which one comes now. Throws Error(numeric) when the patience is at
+  // an end, with every window closed and counted: a checkpoint can still be made of what is there.
   std::optional<WindowReport> accumulate(Tape& tape, const nn::Loss& loss);
   // The report of a closed window that is still to come; waits for the device. Between micro-batches, before counters()
   // and state(). As with accumulate(), the report of an overflow means that an open window has left no trace.
@@ -191,7 +191,7 @@ class Accumulator {
   std::int64_t micro_in_window_ = 0, samples_in_window_ = 0;
   std::int64_t samples_of_micro_batch_ = 0;  // of the one begun last
   std::int64_t restored_samples_ = 0;        // of the open window, that arrived before it was resumed
-  bool timed_ = false;  // the coming window's stopwatch runs
+  bool timed_ = false;                       // the coming window's stopwatch runs
   std::optional<WindowReport> last_window_;
 };
 

@@ -18,7 +18,8 @@ void make_durable(const std::filesystem::path& path);
 // Asks the system to drop what it keeps of a file in memory, so that the next read is one of the disk. Best effort.
 void forget_cached(const std::filesystem::path& path);
 
-// A file that is not there yet, for folders that nobody reads until they are complete. What goes wrong leaves it behind.
+// A file that is not there yet, for folders that nobody reads until they are complete. What goes wrong leaves it
+// behind.
 class NewFile {
  public:
   // Throws Error(cannot_create) when the file exists or cannot be created.

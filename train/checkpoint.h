@@ -28,9 +28,9 @@ struct CheckpointContent {
   const TrainerState& trainer;
 };
 
-// Writes a checkpoint next to those that are there, reads it back, makes it the latest, and then removes the oldest ones
-// beyond the newest `keep` (0: none). Whatever goes wrong, and wherever the process is killed, the others stay whole.
-// Returns why an old one could not be removed; empty if nothing was in the way. Throws Error(cannot_create) or
+// Writes a checkpoint next to those that are there, reads it back, makes it the latest, and then removes the oldest
+// ones beyond the newest `keep` (0: none). Whatever goes wrong, and wherever the process is killed, the others stay
+// whole. Returns why an old one could not be removed; empty if nothing was in the way. Throws Error(cannot_create) or
 // Error(io).
 std::string save_checkpoint(const std::filesystem::path& run, const CheckpointContent& content, std::int64_t keep = 0);
 

@@ -8,7 +8,8 @@
 
 namespace accrue::train {
 
-// Size and XXH3 hash of a data set's bytes, in the pieces that they are added in. Against mistakes, not against forgery.
+// Size and XXH3 hash of a data set's bytes, in the pieces that they are added in. Against mistakes, not against
+// forgery.
 struct DataIdentity {
   std::uint64_t bytes = 0;
   std::uint64_t hash = 0;

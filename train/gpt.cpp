@@ -48,12 +48,13 @@ void run_training(const GptTrainOptions& options) {
                   machine.device);
 
   // Output: a line of progress, metrics.jsonl, checkpoints; --resume picks up where the last one stood.
-  Run run(options.run, {.program = "gpt",
-                        .config = gpt_config_json(data.model),
-                        .data = data.train,
-                        .identity = text.identity(),
-                        .batch = batch,
-                        .dropout = data.model.dropout},
+  Run run(options.run,
+          {.program = "gpt",
+           .config = gpt_config_json(data.model),
+           .data = data.train,
+           .identity = text.identity(),
+           .batch = batch,
+           .dropout = data.model.dropout},
           std::move(start));
   run.resume(parameters, optimizer, accumulator, trainer);
   run.announce(fmt::format("GPT {} layers, {} heads, width {}, context {}: {} parameters", data.model.layers,

@@ -205,8 +205,7 @@ nn::GptConfig gpt_config(const GptModelOptions& o) {
   return config;
 }
 
-GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options,
-                      const std::optional<ResumePoint>& resume) {
+GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options, const std::optional<ResumePoint>& resume) {
   const nn::GptConfig config = training_config(options, resume);
   text.require_vocabulary(config.vocabulary);
   const std::int64_t context = options.model.context.value_or(config.context);

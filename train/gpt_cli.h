@@ -90,8 +90,7 @@ struct GptData {
   std::optional<TextDataset> validation;
   const Dataset* validation_or_null() const { return validation ? &*validation : nullptr; }
 };
-GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options,
-                      const std::optional<ResumePoint>& resume);
+GptData make_gpt_data(const TokenFile& text, const GptTrainOptions& options, const std::optional<ResumePoint>& resume);
 
 // A model with the weights of a source.
 class LoadedGpt {

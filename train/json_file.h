@@ -15,9 +15,9 @@ inline constexpr std::size_t largest_json_file = 16 << 20;
 // Objects and arrays inside each other. Accrue writes three.
 inline constexpr int deepest_json = 32;
 
-// All bytes that are allocated for a text, however briefly, with the tree, its end and errors, are at most this many for
-// each of its bytes and a constant besides. The dearest text is "[0,0,…": two bytes make an element of an array that grows
-// by doubling, and of the list with which nlohmann takes the tree apart.
+// All bytes that are allocated for a text, however briefly, with the tree, its end and errors, are at most this many
+// for each of its bytes and a constant besides. The dearest text is "[0,0,…": two bytes make an element of an array
+// that grows by doubling, and of the list with which nlohmann takes the tree apart.
 inline constexpr std::size_t json_allocation_per_byte = 72;
 inline constexpr std::size_t json_allocation_constant = 16 << 10;
 

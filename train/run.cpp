@@ -116,6 +116,7 @@ void Run::begin() {
     if (!start_.may_start_over() || !checkpoints_of(out).empty()) require_new_run(out);
     require_free_links(out);
   };
+  if (fs::exists(out / "lock")) start_.lock();  // that another process trains there says more than that there is a run
   require_room();
   make_run_directory(out);
   start_.lock();
@@ -133,6 +134,9 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   trainer.restore(saved.trainer);
   if (start_.continues()) {
     set_aside(point);
+    // Where the run was killed between the end of its last checkpoint and what comes after it.
+    point_links(options_.out, point.checkpoint.filename().string());
+    if (options_.keep > 0) prune_checkpoints(options_.out, options_.keep);
     truncate_after(metrics_path(), accumulator.next_window() - (saved.trainer.unlogged ? 1 : 0));
     metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
   }
@@ -179,8 +183,9 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   };
   trainer.on_save_failed = [&](const std::string& reason) {
     progress_.finish();
-    console_.warn("warning: no checkpoint could be saved: {}; those before it stay, and the next is tried when it is due\n",
-                  reason);
+    console_.warn(
+        "warning: no checkpoint could be saved: {}; those before it stay, and the next is tried when it is due\n",
+        reason);
   };
   trainer.stop_requested = [&] { return signals.requested(); };
   trainer.must_stop_at_once = [&] { return signals.seconds_since_request() > patience_after_signal; };

@@ -29,13 +29,14 @@ struct RunSubject {
 
 class Run {
  public:
-  // Makes or reopens options.out and keeps other processes out of it. Throws Error(usage) if it holds a run already that
-  // is not the one to continue, Error(cannot_create) if another process trains there or a file of the user's is in the
-  // way.
+  // Makes or reopens options.out and keeps other processes out of it. Throws Error(usage) if it holds a run already
+  // that is not the one to continue, Error(cannot_create) if another process trains there or a file of the user's is in
+  // the way.
   Run(const TrainingOptions& options, RunSubject subject, RunStart start);
 
   // Puts back what the checkpoint has, where the run begins with one, and says so.
-  void resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator, Trainer& trainer);
+  void resume(const ParameterStore& parameters, optim::Optimizer& optimizer, Accumulator& accumulator,
+              Trainer& trainer);
   // Says what is about to be trained and how its batches are made up.
   void announce(const std::string& model);
   // Runs the trainer with a log, checkpoints, and a reaction to Ctrl-C and SIGTERM; then says where the files are.

@@ -135,8 +135,10 @@ void make_run_directory(const fs::path& run) {
 bool holds_a_run(const fs::path& run) {
   std::error_code error;
   const fs::path log = run / "metrics.jsonl", folder = run / "checkpoints";
+  // A log that leads to a device, as /dev/null, has nothing of a run.
+  const bool device = fs::is_other(log, error);
   const auto bytes = fs::file_size(log, error);
-  const bool metrics = error ? is_there(log) : bytes > 0;
+  const bool metrics = !device && (error ? is_there(log) : bytes > 0);
   const fs::directory_iterator checkpoints(folder, error);
   const bool has_checkpoints = error ? is_there(folder) : checkpoints != fs::directory_iterator();
   return metrics || has_checkpoints || type_of(run / "latest") == fs::file_type::symlink;
@@ -243,11 +245,11 @@ std::string prune_checkpoints(const fs::path& run, std::int64_t keep) {
   } catch (const Error& error) {
     return error.what();
   }
+  // By way of another name: what is half removed when the process is killed is no checkpoint any more.
   const fs::path doomed = run / "checkpoints" / ".removing";
+  std::error_code error;
+  fs::remove_all(doomed, error);
   for (std::size_t i = static_cast<std::size_t>(keep); i < all.size(); ++i) {
-    // By way of another name: what is half removed when the process is killed is no checkpoint any more.
-    std::error_code error;
-    fs::remove_all(doomed, error);
     if (!error) fs::rename(all[i], doomed, error);
     if (!error) fs::remove_all(doomed, error);
     if (error) return fmt::format("{}: cannot be removed: {}", all[i].string(), error.message());

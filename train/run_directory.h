@@ -27,7 +27,7 @@ std::vector<std::filesystem::path> checkpoints_of(const std::filesystem::path& r
 // Where a run goes on from.
 struct ResumePoint {
   std::filesystem::path checkpoint;
-  std::vector<std::string> notes;              // for the user: why it is not the newest
+  std::vector<std::string> notes;                // for the user: why it is not the newest
   std::vector<std::filesystem::path> set_aside;  // newer ones, which are damaged or given up
 };
 // The newest checkpoint of a run that is whole. Throws Error(no_input) if there is none or it may not be opened,

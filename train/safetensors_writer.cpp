@@ -29,8 +29,7 @@ void SafetensorsWriter::add(Entry entry) {
   json_string(entry.name);  // fails now and not after an hour of training
   check(entry.name != "__metadata__", "SafetensorsWriter: '__metadata__' is reserved and cannot name a tensor");
   std::size_t size = 0;
-  const bool fits =
-      !__builtin_mul_overflow(static_cast<std::size_t>(entry.shape.numel()), size_of(entry.dtype), &size);
+  const bool fits = !__builtin_mul_overflow(static_cast<std::size_t>(entry.shape.numel()), size_of(entry.dtype), &size);
   check(fits && entry.size == size, "SafetensorsWriter: '{}' of dtype {} and shape {} does not have {} bytes",
         entry.name, name_of(entry.dtype), entry.shape, entry.size);
   check(names_.emplace(entry.name, entries_.size()).second, "SafetensorsWriter: '{}' is added twice", entry.name);
@@ -39,7 +38,8 @@ void SafetensorsWriter::add(Entry entry) {
 
 void SafetensorsWriter::add(std::string name, SafetensorsDType dtype, const Shape& shape,
                             std::span<const std::byte> bytes) {
-  add(Entry{.name = std::move(name), .dtype = dtype, .shape = shape, .size = bytes.size(), .bytes = bytes, .tensor = {}});
+  add(Entry{
+      .name = std::move(name), .dtype = dtype, .shape = shape, .size = bytes.size(), .bytes = bytes, .tensor = {}});
 }
 
 void SafetensorsWriter::add(std::string name, const Tensor& tensor) {

@@ -26,10 +26,10 @@ constexpr std::size_t largest_checksums = 64 * 1024;  // of a folder with hundre
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
-// Without O_NONBLOCK, a pipe in place of the file would be waited for. Where this fails, errno is as open() has left it.
+// Without O_NONBLOCK, a pipe in place of the file would be waited for. Where this fails, errno is as open() has left
+// it.
 FileDescriptor open_to_read(const fs::path& path) {
-  return FileDescriptor(
-      uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
+  return FileDescriptor(uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
 }
 
 ssize_t read_some(int fd, std::span<std::byte> buffer) {
@@ -53,8 +53,7 @@ ReadChecksum checksum_of_descriptor(int fd, const fs::path& path) {
   const std::span buffer(memory.get(), piece);
   for (;;) {
     const ssize_t got = read_some(fd, buffer);
-    if (got < 0)
-      return {.checksum = {}, .trouble = fmt::format("{} cannot be read: {}", path.string(), reason(errno))};
+    if (got < 0) return {.checksum = {}, .trouble = fmt::format("{} cannot be read: {}", path.string(), reason(errno))};
     if (got == 0) return {.checksum = checksum.text(), .trouble = {}};
     checksum.add(buffer.first(static_cast<std::size_t>(got)));
   }

@@ -78,7 +78,7 @@ std::optional<WindowReport> Trainer::run_micro_batch(const Batch& batch) {
   return accumulator_.accumulate(tape, loss);
 }
 
-void Trainer::run_window() {
+std::optional<WindowReport> Trainer::run_window() {
   const std::int64_t window = accumulator_.next_window();
   const std::vector<MicroBatch> parts = micro_batches_of(window, accumulator_.samples_in_window());
   if (accumulator_.window_open()) {
@@ -89,11 +89,12 @@ void Trainer::run_window() {
   Batch batch = load(parts[0], window);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const std::optional<WindowReport> report = run_micro_batch(batch);
-    if (i + 1 == parts.size()) return handle(report);
+    if (i + 1 == parts.size()) return report;
     // A device still computes then, and the next samples go there meanwhile: two batches are alive, never three.
     batch = load(parts[i + 1], window);
-    if (pause(window)) return;
+    if (pause(window)) break;
   }
+  return std::nullopt;
 }
 
 bool Trainer::pause(std::int64_t window) {
@@ -186,8 +187,7 @@ WindowRecord Trainer::record_of(const WindowReport& report) {
       .dropped_per_epoch = windows_.dropped_per_epoch()};
   const bool evaluates = update_ == options_.steps || due(options_.evaluate_every, update_);
   if (validation_ != nullptr && evaluates && report.outcome == Outcome::updated)
-    record.validation_loss =
-        evaluate(loss_, *validation_, options_.batch.micro, device_, [this] { poll(); }).loss;
+    record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_, [this] { poll(); }).loss;
   return record;
 }
 
@@ -225,7 +225,8 @@ TrainingEnd Trainer::train() {
   try {
     if (unlogged_) conclude(WindowReport(*unlogged_));
     while (update_ < options_.steps && !stop_) {
-      run_window();
+      // Once the window's batches are gone: an evaluation needs memory, too.
+      handle(run_window());
       const bool save = save_is_due_by_time();
       if (must_stop() || must_know() || save) handle(accumulator_.flush());
       if (save) save_on_the_way();

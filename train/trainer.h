@@ -82,7 +82,8 @@ class Trainer {
   void restore(TrainerState state);
 
  private:
-  void run_window();
+  // The window that comes, or the rest of the open one, up to a stop. Returns the report that is due at its end.
+  std::optional<WindowReport> run_window();
   std::optional<WindowReport> run_micro_batch(const Batch& batch);
   // Between micro-batches of a window: whether it is to be left there.
   bool pause(std::int64_t window);

@@ -18,7 +18,8 @@ void add_window(SafetensorsWriter& writer, const ParameterStore& parameters, con
 // The file of a window, found to fit. Nothing is changed before load().
 class WindowFile {
  public:
-  // Throws Error(no_input), or Error(bad_data) naming the tensor that is missing, unknown, or of another dtype or shape.
+  // Throws Error(no_input), or Error(bad_data) naming the tensor that is missing, unknown, or of another dtype or
+  // shape.
   WindowFile(const std::filesystem::path& path, const ParameterStore& parameters);
   // The sums that are the step state's.
   void load(kernels::StepState& step) const;

@@ -145,8 +145,8 @@ TEST(Contract23, AnOverflowBeforeTheInterruptionIsNotForgotten) {
     };
     const auto first = make(), second = make();
     first->model.poison = [&](const Tape&) {
-      return std::vector<Poison>{{.parameter = first->parameters.parameters().at(1),
-                                  .value = std::numeric_limits<float>::infinity()}};
+      return std::vector<Poison>{
+          {.parameter = first->parameters.parameters().at(1), .value = std::numeric_limits<float>::infinity()}};
     };
     first->micro_batch(samples(1));
     const TemporaryFolder folder;

@@ -203,10 +203,26 @@ TEST_F(GptResume, AutoBeginsAgainWhatWasKilledBeforeItsFirstCheckpoint) {
 }
 
 // Damage must not start a run over, which would end with the loss of what is there.
+// Killed when its last checkpoint had its name, but no link pointed there and an old one was half removed.
+TEST_F(GptResume, TidiesUpAfterAKillBehindTheLastCheckpoint) {
+  train("whole", {"--steps", "3", "--save-every", "1", "--keep", "2"});
+  train("run", {"--steps", "3", "--save-every", "1", "--keep", "2"});
+  fs::remove(folder_ / "run/latest");
+  fs::create_symlink("checkpoints/update-00000002", folder_ / "run/latest");
+  fs::copy(folder_ / "run/checkpoints/update-00000002", folder_ / "run/checkpoints/update-00000001");
+  fs::create_directory(folder_ / "run/checkpoints/.removing");
+  expect_success(resume("run", {"--steps", "3", "--save-every", "1", "--keep", "2"}));
+  EXPECT_EQ(fs::read_symlink(folder_ / "run/latest"), "checkpoints/update-00000003");
+  EXPECT_EQ(weights("run"), weights("whole"));
+  EXPECT_FALSE(fs::exists(folder_ / "run/checkpoints/update-00000001"));
+  EXPECT_FALSE(fs::exists(folder_ / "run/checkpoints/.removing"));
+}
+
 TEST_F(GptResume, AutoNeverBeginsAgainWhereAllCheckpointsAreDamaged) {
   train("run", {"--steps", "2"});
   write_file(folder_ / "run/latest/state.json", "{");
-  expect_refused("run", joined(training("run", {"--steps", "4", "--resume", "auto"}), tiny_model()), ErrorKind::bad_data,
+  expect_refused("run", joined(training("run", {"--steps", "4", "--resume", "auto"}), tiny_model()),
+                 ErrorKind::bad_data,
                  {"no checkpoint of " + path("run") + " is whole", "update-00000002", "state.json"});
 }
 

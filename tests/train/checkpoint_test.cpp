@@ -51,8 +51,7 @@ class Checkpoint : public ::testing::Test {
                             {.settings = saved_settings, .config = {{"widths", {3, 5, 2}}}, .trainer = trainer}),
               "");
   }
-  static ResumedCheckpoint resume(const fs::path& checkpoint, Mlp& training,
-                                  const RunSettings& with = saved_settings) {
+  static ResumedCheckpoint resume(const fs::path& checkpoint, Mlp& training, const RunSettings& with = saved_settings) {
     return resume_training(checkpoint, training, with);
   }
   // Resuming must fail with this kind of error, and change nothing. Returns the message.
@@ -182,9 +181,9 @@ TEST_F(Checkpoint, GivesBackTheSettingsItWasSavedWith) {
   RunSettings changed = saved_settings;
   changed.steps = 20;
   changed.rules = {{"--clip", "0.5"}};
-  EXPECT_EQ(resume_checkpoint(find_checkpoint(run()), changed, fresh.parameters, fresh.optimizer, fresh.accumulator)
-                .settings,
-            saved_settings);
+  EXPECT_EQ(
+      resume_checkpoint(find_checkpoint(run()), changed, fresh.parameters, fresh.optimizer, fresh.accumulator).settings,
+      saved_settings);
 }
 
 TEST_F(Checkpoint, AModelOfAnotherShapeIsBadDataAndChangesNothing) {
@@ -256,8 +255,9 @@ TEST_F(Checkpoint, ADamagedStateIsBadDataAndChangesNothing) {
 
 TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
   for (const std::string key :
-       {"program", "seed", "global_batch", "optimizer", "micro", "window", "update", "skipped", "empty", "replayed",
-        "loss_scaling", "loss_scale", "clean_windows", "floor_overflows", "trainer", "format_version", "data_bytes", "data_hash", "steps", "rules"}) {
+       {"program", "seed",           "global_batch", "optimizer",    "micro",      "window",        "update",
+        "skipped", "empty",          "replayed",     "loss_scaling", "loss_scale", "clean_windows", "floor_overflows",
+        "trainer", "format_version", "data_bytes",   "data_hash",    "steps",      "rules"}) {
     change_state([&](nlohmann::json& json) { json.erase(key); });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'" + key + "'"));
     save(trained);
@@ -268,8 +268,13 @@ TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
 }
 
 TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
-  for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{
-           {"window", 7}, {"update", 1}, {"skipped", -1}, {"micro", -5}, {"clean_windows", 9}, {"replayed", -1}, {"floor_overflows", -1}}) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{{"window", 7},
+                                                                           {"update", 1},
+                                                                           {"skipped", -1},
+                                                                           {"micro", -5},
+                                                                           {"clean_windows", 9},
+                                                                           {"replayed", -1},
+                                                                           {"floor_overflows", -1}}) {
     change_state([&, k = key, v = value](nlohmann::json& json) { json[k] = v; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict")) << key;
     save(trained);
@@ -331,9 +336,9 @@ TEST_F(Checkpoint, AnotherOptimizerIsAUsageError) {
 
 bool same_report(const WindowReport& a, const WindowReport& b) {
   const auto same = [](double x, double y) { return x == y || (std::isnan(x) && std::isnan(y)); };
-  const bool same_overflow =
-      a.overflow.has_value() == b.overflow.has_value() &&
-      (!a.overflow || (a.overflow->parameter == b.overflow->parameter && a.overflow->micro_batch == b.overflow->micro_batch));
+  const bool same_overflow = a.overflow.has_value() == b.overflow.has_value() &&
+                             (!a.overflow || (a.overflow->parameter == b.overflow->parameter &&
+                                              a.overflow->micro_batch == b.overflow->micro_batch));
   return a.outcome == b.outcome && a.window == b.window && a.update == b.update && a.micro_batches == b.micro_batches &&
          a.samples == b.samples && a.targets == b.targets && same(a.loss, b.loss) && same(a.grad_norm, b.grad_norm) &&
          a.learning_rate == b.learning_rate && a.loss_scale == b.loss_scale && a.next_loss_scale == b.next_loss_scale &&

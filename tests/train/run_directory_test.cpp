@@ -11,8 +11,8 @@
 #include "tests/testing/training.h"
 #include "tests/train/files.h"
 #include "train/checkpoint.h"
-#include "train/sealed_folder.h"
 #include "train/run_lock.h"
+#include "train/sealed_folder.h"
 
 namespace accrue::train {
 namespace {

@@ -107,14 +107,14 @@ TEST_F(SealedFolder, SaysWhatIsWrong) {
 }
 
 TEST_F(SealedFolder, ChecksumsThatAreNoneAreDamage) {
-  const std::string a = "7809095c382d5f77daa13e4f205dc5ba  a.json\n", b = "99736577b441a1bbd3ec197fe371e984  b.safetensors\n";
+  const std::string a = "7809095c382d5f77daa13e4f205dc5ba  a.json\n",
+                    b = "99736577b441a1bbd3ec197fe371e984  b.safetensors\n";
   std::string upper = a;
   upper[7] = 'C';
-  for (const std::string& text :
-       {std::string(), a, a + a + b, a + b.substr(0, b.size() - 1), upper + b, "\n" + a + b, a + b + "\n",
-        a + b + "99736577b441a1bbd3ec197fe371e984  ../parent/one/a.json\n",
-        a + b + "99736577b441a1bbd3ec197fe371e984  .hidden\n", a + b + "99736577b441a1bbd3ec197fe371e984  \n",
-        a + b + std::string(100000, '0')}) {
+  for (const std::string& text : {std::string(), a, a + a + b, a + b.substr(0, b.size() - 1), upper + b, "\n" + a + b,
+                                  a + b + "\n", a + b + "99736577b441a1bbd3ec197fe371e984  ../parent/one/a.json\n",
+                                  a + b + "99736577b441a1bbd3ec197fe371e984  .hidden\n",
+                                  a + b + "99736577b441a1bbd3ec197fe371e984  \n", a + b + std::string(100000, '0')}) {
     write_file(one() / checksums_name, text);
     EXPECT_THAT(damage(), HasSubstr(checksums_name)) << text.substr(0, 200);
   }
@@ -132,7 +132,8 @@ TEST(Checksum, IsThatOfTheWholeInWhateverPieces) {
   const auto bytes = std::as_bytes(std::span(text));
   Checksum whole, pieces;
   whole.add(bytes);
-  for (std::size_t i = 0; i < bytes.size(); i += 5) pieces.add(bytes.subspan(i, std::min<std::size_t>(5, bytes.size() - i)));
+  for (std::size_t i = 0; i < bytes.size(); i += 5)
+    pieces.add(bytes.subspan(i, std::min<std::size_t>(5, bytes.size() - i)));
   EXPECT_EQ(whole.text(), "ddd650205ca3e7fa24a1cc2e3a8a7651");
   EXPECT_EQ(pieces.text(), whole.text());
   EXPECT_EQ(Checksum().text(), "99aa06d3014798d86001c324468d497f");
@@ -171,7 +172,9 @@ TEST_F(DamagedCheckpoint, IsCaughtAtEveryLengthThatAFileIsCutTo) {
       SCOPED_TRACE(entry.path().filename().string() + " cut to " + std::to_string(length));
       fs::resize_file(entry.path(), length);
       EXPECT_NE(damage_of_checkpoint(newer()), "");
-      if (length % 64 == 0) { EXPECT_EQ(find_resume_point(run()).checkpoint, older()); }
+      if (length % 64 == 0) {
+        EXPECT_EQ(find_resume_point(run()).checkpoint, older());
+      }
     }
     write_file(entry.path(), content);
   }
@@ -189,7 +192,9 @@ TEST_F(DamagedCheckpoint, IsCaughtWhateverBitIsFlipped) {
       content[bit / 8] = static_cast<char>(content[bit / 8] ^ (1 << bit % 8));
       change_byte(entry.path(), bit / 8, content[bit / 8]);
       EXPECT_NE(damage_of_checkpoint(newer()), "");
-      if (bit % 512 == 0) { EXPECT_EQ(find_resume_point(run()).checkpoint, older()); }
+      if (bit % 512 == 0) {
+        EXPECT_EQ(find_resume_point(run()).checkpoint, older());
+      }
       content[bit / 8] = static_cast<char>(content[bit / 8] ^ (1 << bit % 8));
       change_byte(entry.path(), bit / 8, content[bit / 8]);
     }

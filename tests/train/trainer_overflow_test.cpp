@@ -228,8 +228,7 @@ void hand_over(const OverflowingRun& from, OverflowingRun& to) {
   for (std::size_t i = 0; i < from.training.parameters.parameters().size() && state.micro_in_window > 0; ++i) {
     const Parameter& gradient = from.training.parameters.parameters()[i];
     std::vector<std::byte> buffer;
-    if (!gradient.fresh())
-      to.training.parameters.parameters()[i].restore_gradient(gradient.grad().host_bytes(buffer));
+    if (!gradient.fresh()) to.training.parameters.parameters()[i].restore_gradient(gradient.grad().host_bytes(buffer));
   }
   to.trainer.restore(from.trainer.state());
 }

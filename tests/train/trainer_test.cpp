@@ -135,7 +135,8 @@ TEST(Trainer, ADataSetWithoutAnyTargetIsBadData) {
 }
 
 // The weights at the end of runs that all see the same samples.
-TrainingBits bits_of_whole_run(const Dataset& data, const TrainerOptions& o, const AccumulatorOptions& accumulator = {}) {
+TrainingBits bits_of_whole_run(const Dataset& data, const TrainerOptions& o,
+                               const AccumulatorOptions& accumulator = {}) {
   TrainerRun run(data, o, small_gpt(), Device::cpu(), accumulator);
   run.run();
   return run.training.bits();
