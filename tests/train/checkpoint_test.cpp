@@ -13,6 +13,7 @@
 #include "tests/testing/saving.h"
 #include "tests/testing/training.h"
 #include "tests/train/files.h"
+#include "tests/train/saved_checkpoint.h"
 #include "train/run_directory.h"
 #include "train/sealed_folder.h"
 #include "train/weights_file.h"
@@ -24,68 +25,7 @@ namespace fs = std::filesystem;
 using namespace accrue::testing;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using Mlp = Training<nn::Mlp>;
-
-const RunSettings saved_settings{.program = "mlp",
-                                 .data = {.bytes = 4, .hash = 0xabc},
-                                 .seed = 3,
-                                 .global_batch = 8,
-                                 .data_order = "shuffled",
-                                 .partial_window = "step",
-                                 .dataset_size = 100,
-                                 .steps = 10,
-                                 .rules = {{"--clip", "1"}}};
-
-// A run directory with one checkpoint of a model that has done two updates.
-class Checkpoint : public ::testing::Test {
- protected:
-  Checkpoint() {
-    trained.window(class_samples(4, 3, 2, 1));
-    trained.window(class_samples(4, 3, 2, 2));
-    make_run_directory(run());
-    save(trained);
-  }
-  fs::path run() const { return folder / "run"; }
-  void save(Mlp& training, const TrainerState& trainer = {}) {
-    EXPECT_EQ(save_training(run(), training,
-                            {.settings = saved_settings, .config = {{"widths", {3, 5, 2}}}, .trainer = trainer}),
-              "");
-  }
-  static ResumedCheckpoint resume(const fs::path& checkpoint, Mlp& training, const RunSettings& with = saved_settings) {
-    return resume_training(checkpoint, training, with);
-  }
-  // Resuming must fail with this kind of error, and change nothing. Returns the message.
-  std::string refusal(ErrorKind kind, const RunSettings& with = saved_settings) {
-    Mlp fresh{nn::Mlp({3, 5, 2})};
-    const TrainingBits before = fresh.bits();
-    const std::string message = error_of(kind, [&] { resume(find_checkpoint(run()), fresh, with); });
-    EXPECT_EQ(fresh.bits(), before) << "a refused checkpoint changed something";
-    EXPECT_EQ(fresh.accumulator.counters().window, 0);
-    return message;
-  }
-  // The same for a training of the test's; empty if nothing is refused.
-  std::string refusal_of(Mlp& fresh) {
-    const TrainingBits before = fresh.bits();
-    try {
-      resume(find_checkpoint(run()), fresh);
-      return {};
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::bad_data) << error.what();
-      EXPECT_EQ(fresh.bits(), before) << "a refused checkpoint changed something";
-      return error.what();
-    }
-  }
-  void change_state(const std::function<void(nlohmann::json&)>& change) {
-    const fs::path file = run() / "latest" / "state.json";
-    nlohmann::json json = read_json(file);
-    change(json);
-    write_file(file, json.dump());
-    seal_folder(run() / "latest");
-  }
-
-  TemporaryFolder folder;
-  Mlp trained{nn::Mlp({3, 5, 2})};
-};
+using namespace checkpoint_test;
 
 TEST_F(Checkpoint, ComesBackWithEveryBitOfWeightsOptimizerAndCounters) {
   Mlp fresh{nn::Mlp({3, 5, 2})};
@@ -390,116 +330,6 @@ TEST_F(Checkpoint, DamageInWhatTheTrainerHasToSayIsNamed) {
   EXPECT_THAT(refused([](auto& json) { json["unlogged"]["outcome"] = "skipped"; }), HasSubstr("contradict"));
   EXPECT_THAT(refused([](auto& json) { json["unlogged"]["loss"] = "none"; }), HasSubstr("'loss'"));
   EXPECT_THAT(refused([](auto& json) { json["unlogged"]["samples"] = -1; }), HasSubstr("'samples' is -1"));
-}
-
-// A training with K = 3 that has seen two micro-batches of its third window.
-class CheckpointInsideAWindow : public Checkpoint {
- protected:
-  static constexpr AccumulatorOptions three{.accumulation = 3};
-  CheckpointInsideAWindow() {
-    for (std::uint64_t seed = 1; seed <= 8; ++seed) open.micro_batch(class_samples(4, 3, 2, seed));
-    save(open);
-  }
-  Mlp open{nn::Mlp({3, 5, 2}), Device::cpu(), three};
-};
-
-TEST_F(CheckpointInsideAWindow, ComesBackWithItsSums) {
-  EXPECT_TRUE(fs::exists(run() / "latest/window.safetensors"));
-  Mlp fresh{nn::Mlp({3, 5, 2}), Device::cpu(), three};
-  EXPECT_FALSE(resume(find_checkpoint(run()), fresh).window_starts_again);
-  EXPECT_TRUE(fresh.accumulator.window_open());
-  EXPECT_EQ(fresh.accumulator.samples_in_window(), 8);
-  EXPECT_EQ(fresh.accumulator.counters().micro, 8);
-  fresh.accumulator.continue_window(1);
-  const auto there = fresh.micro_batch(class_samples(4, 3, 2, 9)), here = open.micro_batch(class_samples(4, 3, 2, 9));
-  ASSERT_TRUE(there && here);
-  EXPECT_EQ(there->loss, here->loss);
-  EXPECT_EQ(there->grad_norm, here->grad_norm);
-  EXPECT_EQ(there->targets, here->targets);
-  EXPECT_EQ(there->samples, 12);
-  EXPECT_EQ(there->timed_samples, 4);
-  EXPECT_EQ(fresh.bits(), open.bits());
-}
-
-TEST_F(CheckpointInsideAWindow, NoFileOfAWindowIsLeftOnceItHasEnded) {
-  open.micro_batch(class_samples(4, 3, 2, 9));
-  save(open);
-  EXPECT_FALSE(fs::exists(run() / "latest/window.safetensors"));
-  EXPECT_FALSE(read_json(run() / "latest/state.json").contains("open_window"));
-}
-
-TEST_F(CheckpointInsideAWindow, StartsTheWindowAgainWhereItsRulesHaveChanged) {
-  AccumulatorOptions scaled = three, dynamic = three, mean = three;
-  scaled.loss_scale = 8;
-  dynamic.scaling.dynamic = true;
-  mean.normalisation = Normalisation::mean_over_micro_batches;
-  for (const AccumulatorOptions& options : {scaled, dynamic, mean}) {
-    Mlp fresh{nn::Mlp({3, 5, 2}), Device::cpu(), options};
-    EXPECT_TRUE(resume(find_checkpoint(run()), fresh).window_starts_again);
-    EXPECT_FALSE(fresh.accumulator.window_open());
-    EXPECT_EQ(fresh.accumulator.counters().micro, 6);
-    EXPECT_EQ(fresh.accumulator.counters().window, 2);
-    EXPECT_EQ(fresh.bits(), open.bits());
-    EXPECT_EQ(kernels::StepState(fresh.accumulator.state().step).target_count, 0);
-  }
-}
-
-TEST_F(CheckpointInsideAWindow, AWindowFileThatDoesNotFitIsBadDataAndChangesNothing) {
-  const fs::path file = run() / "latest/window.safetensors";
-  const auto rewrite = [&](const std::function<void(SafetensorsWriter&)>& add) {
-    SafetensorsWriter writer;
-    add(writer);
-    writer.write(file);
-    seal_folder(run() / "latest");
-    Mlp fresh{nn::Mlp({3, 5, 2}), Device::cpu(), three};
-    return refusal_of(fresh);
-  };
-  const double loss = 1;
-  const std::int64_t count = 2, negative = -2;
-  const std::int32_t flag = 0;
-  const auto add = [](SafetensorsWriter& writer, const char* name, SafetensorsDType dtype, const auto& value) {
-    writer.add(name, dtype, {1}, std::as_bytes(std::span(&value, 1)));
-  };
-  const auto add_sums = [&](SafetensorsWriter& writer, const std::int64_t& targets) {
-    add(writer, "loss_sum", SafetensorsDType::f64, loss);
-    add(writer, "target_count", SafetensorsDType::i64, targets);
-    add(writer, "found_inf", SafetensorsDType::i32, flag);
-  };
-  EXPECT_THAT(rewrite([&](auto& w) { add(w, "loss_sum", SafetensorsDType::f64, loss); }), HasSubstr("target_count"));
-  EXPECT_THAT(rewrite([&](auto& w) { add_sums(w, negative); }), HasSubstr("target_count is negative"));
-  EXPECT_THAT(rewrite([&](auto& w) {
-                add(w, "loss_sum", SafetensorsDType::i64, count);
-                add(w, "target_count", SafetensorsDType::i64, count);
-                add(w, "found_inf", SafetensorsDType::i32, flag);
-              }),
-              AllOf(HasSubstr("loss_sum"), HasSubstr("F64")));
-  EXPECT_THAT(rewrite([&](auto& w) {
-                add_sums(w, count);
-                w.add("gradient.layers.0.weight", Tensor::zeros({3, 4}));
-              }),
-              AllOf(HasSubstr("gradient.layers.0.weight"), HasSubstr("[3, 5]")));
-  EXPECT_THAT(rewrite([&](auto& w) {
-                add_sums(w, count);
-                w.add("gradient.elsewhere", Tensor::zeros({1}));
-              }),
-              HasSubstr("no part of the model"));
-  EXPECT_EQ(rewrite([&](auto& w) { add_sums(w, count); }), "");  // a window of which no parameter has a gradient yet
-}
-
-TEST_F(CheckpointInsideAWindow, ImpossibleNumbersOfTheWindowAreBadData) {
-  for (const auto& [key, value, words] : std::vector<std::tuple<std::string, nlohmann::json, std::string>>{
-           {"micro_batches", 0, "'open_window'"},
-           {"micro_batches", 99, "contradict"},
-           {"samples", -1, "contradict"},
-           {"normalisation", "none", "'open_window'"},
-           {"accumulate_dtype", "f64", "'open_window'"}}) {
-    save(open);
-    change_state([&, k = key, v = value](nlohmann::json& json) { json["open_window"][k] = v; });
-    EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr(words)) << key << " " << value;
-  }
-  save(open);
-  change_state([](nlohmann::json& json) { json["open_window"] = 3; });
-  EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("'open_window'"));
 }
 
 TEST_F(Checkpoint, WeightsLoadOnTheirOwn) {
