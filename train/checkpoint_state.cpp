@@ -53,23 +53,28 @@ std::int64_t count_member(const nlohmann::json& json, const char* key, const fs:
   return count;
 }
 
+// The objects below start empty and are filled member by member. Where memory runs out within a list of initial values,
+// GCC 12 does not destroy those it has made already; where it runs out while a null becomes an object, nlohmann's
+// destructor finds half of one.
 nlohmann::json report_to_json(const WindowReport& report) {
-  nlohmann::json json{{"outcome", name_of_outcome(report.outcome)},
-                      {"window", report.window},
-                      {"update", report.update},
-                      {"micro_batches", report.micro_batches},
-                      {"samples", report.samples},
-                      {"targets", report.targets},
-                      {"loss", json_number(report.loss)},
-                      {"grad_norm", json_number(report.grad_norm)},
-                      {"learning_rate", json_number(report.learning_rate)},
-                      {"loss_scale", json_number(report.loss_scale)},
-                      {"next_loss_scale", json_number(report.next_loss_scale)},
-                      {"seconds", json_number(report.seconds)},
-                      {"timed_samples", report.timed_samples}};
+  nlohmann::json json = nlohmann::json::object();
+  json["outcome"] = name_of_outcome(report.outcome);
+  json["window"] = report.window;
+  json["update"] = report.update;
+  json["micro_batches"] = report.micro_batches;
+  json["samples"] = report.samples;
+  json["targets"] = report.targets;
+  json["loss"] = json_number(report.loss);
+  json["grad_norm"] = json_number(report.grad_norm);
+  json["learning_rate"] = json_number(report.learning_rate);
+  json["loss_scale"] = json_number(report.loss_scale);
+  json["next_loss_scale"] = json_number(report.next_loss_scale);
+  json["seconds"] = json_number(report.seconds);
+  json["timed_samples"] = report.timed_samples;
   if (report.overflow) {
-    json["overflow"]["parameter"] = report.overflow->parameter;
-    if (report.overflow->micro_batch) json["overflow"]["micro_batch"] = *report.overflow->micro_batch;
+    nlohmann::json& overflow = json["overflow"] = nlohmann::json::object();
+    overflow["parameter"] = report.overflow->parameter;
+    if (report.overflow->micro_batch) overflow["micro_batch"] = *report.overflow->micro_batch;
   }
   return json;
 }
@@ -110,7 +115,8 @@ WindowReport report_from(const nlohmann::json& json, const fs::path& file) {
 }
 
 nlohmann::json trainer_to_json(const TrainerState& trainer) {
-  nlohmann::json json{{"replayed", nlohmann::json::array()}};
+  nlohmann::json json = nlohmann::json::object();
+  json["replayed"] = nlohmann::json::array();
   for (const WindowReport& attempt : trainer.replayed) json["replayed"].push_back(report_to_json(attempt));
   if (trainer.unlogged) json["unlogged"] = report_to_json(*trainer.unlogged);
   return json;
@@ -192,25 +198,27 @@ Accumulator::State accumulator_from(const nlohmann::json& json, const fs::path& 
 
 nlohmann::json state_to_json(const CheckpointState& state) {
   const Accumulator::State& accumulator = state.accumulator;
-  nlohmann::json json{{"format_version", checkpoint_format},
-                      {"optimizer", state.optimizer},
-                      {"micro", accumulator.micro},
-                      {"window", accumulator.window},
-                      {"update", accumulator.step.update},
-                      {"skipped", accumulator.step.skipped},
-                      {"empty", accumulator.step.empty},
-                      {"replayed", accumulator.step.replayed},
-                      {"loss_scaling", accumulator.dynamic_scaling ? "dynamic" : "static"},
-                      {"loss_scale", accumulator.step.loss_scale},
-                      {"clean_windows", accumulator.step.clean_windows},
-                      {"floor_overflows", accumulator.step.floor_overflows},
-                      {"trainer", trainer_to_json(state.trainer)}};
-  if (accumulator.micro_in_window > 0)
-    json["open_window"] = {
-        {"micro_batches", accumulator.micro_in_window},
-        {"samples", accumulator.samples_in_window},
-        {"normalisation", accumulator.normalisation == Normalisation::targets ? "targets" : "micro-batches"},
-        {"accumulate_dtype", name_of(accumulator.accumulate_dtype)}};
+  nlohmann::json json = nlohmann::json::object();
+  json["format_version"] = checkpoint_format;
+  json["optimizer"] = state.optimizer;
+  json["micro"] = accumulator.micro;
+  json["window"] = accumulator.window;
+  json["update"] = accumulator.step.update;
+  json["skipped"] = accumulator.step.skipped;
+  json["empty"] = accumulator.step.empty;
+  json["replayed"] = accumulator.step.replayed;
+  json["loss_scaling"] = accumulator.dynamic_scaling ? "dynamic" : "static";
+  json["loss_scale"] = accumulator.step.loss_scale;
+  json["clean_windows"] = accumulator.step.clean_windows;
+  json["floor_overflows"] = accumulator.step.floor_overflows;
+  json["trainer"] = trainer_to_json(state.trainer);
+  if (accumulator.micro_in_window > 0) {
+    nlohmann::json& window = json["open_window"] = nlohmann::json::object();
+    window["micro_batches"] = accumulator.micro_in_window;
+    window["samples"] = accumulator.samples_in_window;
+    window["normalisation"] = accumulator.normalisation == Normalisation::targets ? "targets" : "micro-batches";
+    window["accumulate_dtype"] = name_of(accumulator.accumulate_dtype);
+  }
   write_settings(json, state.settings);
   return json;
 }

@@ -17,24 +17,27 @@ std::string to_string(PartialWindow partial) {
 }
 
 nlohmann::json overflow_object(const WindowReport& report) {
-  nlohmann::json object{{"parameter", report.overflow->parameter}, {"loss_scale", report.loss_scale}};
+  nlohmann::json object = nlohmann::json::object();
+  object["parameter"] = report.overflow->parameter;
+  object["loss_scale"] = report.loss_scale;
   if (report.overflow->micro_batch) object["micro_batch_index"] = *report.overflow->micro_batch;
   return object;
 }
 
 nlohmann::json metrics_object(const WindowRecord& record, const std::string& unit) {
   const WindowReport& report = record.report;
-  nlohmann::json object{{"update", report.update},
-                        {"window", report.window},
-                        {"loss", json_number(report.loss)},
-                        {"grad_norm", json_number(report.grad_norm)},
-                        {"learning_rate", report.learning_rate},
-                        {"loss_scale", report.loss_scale},
-                        {unit + "_per_second", json_number(record.positions_per_second)},
-                        {"micro_batch", record.micro_batch},
-                        {"accumulation", report.micro_batches},
-                        {"targets", report.targets},
-                        {"peak_bytes", record.peak_bytes}};
+  nlohmann::json object = nlohmann::json::object();
+  object["update"] = report.update;
+  object["window"] = report.window;
+  object["loss"] = json_number(report.loss);
+  object["grad_norm"] = json_number(report.grad_norm);
+  object["learning_rate"] = report.learning_rate;
+  object["loss_scale"] = report.loss_scale;
+  object[unit + "_per_second"] = json_number(record.positions_per_second);
+  object["micro_batch"] = record.micro_batch;
+  object["accumulation"] = report.micro_batches;
+  object["targets"] = report.targets;
+  object["peak_bytes"] = record.peak_bytes;
   if (record.dropped_per_epoch > 0) object["dropped_per_epoch"] = record.dropped_per_epoch;
   if (record.validation_loss) object["validation_loss"] = json_number(*record.validation_loss);
   for (const WindowReport& attempt : record.replayed) object["replayed"].push_back(overflow_object(attempt));

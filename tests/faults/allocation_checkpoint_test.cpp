@@ -25,8 +25,10 @@ const train::RunSettings run_settings{.program = "gpt",
                                       .steps = 10,
                                       .rules = {{"--clip", "1"}}};
 
+const nlohmann::json config{{"n_layer", 1}};
+
 void save(Subject& training, const fs::path& run) {
-  save_training(run, training, {.settings = run_settings, .config = {{"n_layer", 1}}});
+  save_training(run, training, {.settings = run_settings, .config = config});
 }
 
 void resume(Subject& training, const fs::path& run) {
