@@ -260,10 +260,11 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
                    ? std::string()
                    : fmt::format("must be a number of updates, or a time such as 90s, 10min or 2h, but is '{}'", text);
       });
-  require_at_least(app.add_option("--keep", o.keep, "Checkpoints to keep, the newest ones; 0: all")
-                       ->capture_default_str()
-                       ->group("Run"),
-                   0);
+  require_at_least(
+      app.add_option("--keep", o.keep,
+                     "Checkpoints to keep, the newest ones; 0: all  [3; with --resume what the run has had]")
+          ->group("Run"),
+      0);
   require_at_least(app.add_option("--log-every", o.log_every, "Updates between lines of output when not on a terminal")
                        ->capture_default_str()
                        ->group("Run"),

@@ -54,7 +54,7 @@ struct TrainingOptions {
   MachineOptions machine;
   std::int64_t evaluate_every = 0;
   std::string save_every = "0";
-  std::int64_t keep = 3;
+  std::optional<std::int64_t> keep;  // left out: what the run has had, or 3
   std::int64_t log_every = 10;
   std::optional<std::string> resume;  // RunStart says what it means
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -40,7 +41,10 @@ nlohmann::json metrics_object(const WindowRecord& record, const std::string& uni
   object["peak_bytes"] = record.peak_bytes;
   if (record.dropped_per_epoch > 0) object["dropped_per_epoch"] = record.dropped_per_epoch;
   if (record.validation_loss) object["validation_loss"] = json_number(*record.validation_loss);
-  for (const WindowReport& attempt : record.replayed) object["replayed"].push_back(overflow_object(attempt));
+  if (!record.replayed.empty()) {
+    nlohmann::json& replayed = object["replayed"] = nlohmann::json::array();
+    for (const WindowReport& attempt : record.replayed) replayed.push_back(overflow_object(attempt));
+  }
   if (report.outcome == Outcome::skipped) {
     object["outcome"] = "skipped: the gradient is not finite";
     object["overflow"] = overflow_object(report);
@@ -52,6 +56,9 @@ nlohmann::json metrics_object(const WindowRecord& record, const std::string& uni
 // How long a micro-batch or an evaluation may go on after a signal. A supervisor waits ten seconds before it kills, and
 // the checkpoint takes some of them.
 constexpr double patience_after_signal = 4;
+
+constexpr char keep_option[] = "--keep";
+constexpr std::int64_t usual_keep = 3;
 
 std::string plural(std::int64_t count, const char* thing) {
   return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
@@ -100,11 +107,13 @@ Run::Run(const TrainingOptions& options, RunSubject subject, RunStart start)
                 .dataset_size = subject.data.size(),
                 .steps = options.steps,
                 .rules = training_rules(options, subject.batch, subject.dropout)},
+      keep_(options.keep.value_or(usual_keep)),
       config_(std::move(subject.config)),
       batch_(subject.batch),
       unit_(subject.data.unit()),
       start_(std::move(start)),
       progress_(console_, options.log_every) {
+  settings_.rules.emplace_back(keep_option, fmt::format("{}", keep_));
   if (start_.continues()) {
     require_free_links(options.out);
   } else {
@@ -139,7 +148,8 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
     set_aside(point);
     // Where the run was killed between the end of its last checkpoint and what comes after it.
     point_links(options_.out, point.checkpoint.filename().string());
-    if (options_.keep > 0) prune_checkpoints(options_.out, options_.keep);
+    if (!options_.keep) keep_as_before(saved.settings);
+    if (keep_ > 0) prune_checkpoints(options_.out, keep_);
     truncate_after(metrics_path(), accumulator.next_window() - (saved.trainer.unlogged ? 1 : 0));
     metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
   }
@@ -151,6 +161,13 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   for (const std::string& line : changed_rules(saved.settings, settings_)) console_.print("{}\n", line);
   if (saved.window_starts_again)
     console_.print("the window that was begun starts again, as the rules of its sums have changed\n");
+}
+
+// A run that keeps more than usual must not lose that because the option was left out once.
+void Run::keep_as_before(const RunSettings& saved) {
+  std::string& now = settings_.rules.back().second;
+  const std::string before = rule_of(saved, keep_option);
+  if (std::from_chars(before.data(), before.data() + before.size(), keep_).ec == std::errc()) now = before;
 }
 
 // "update 3 of 10, after 8 samples of window 3".
@@ -196,8 +213,8 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   progress_.finish();
   metrics_->make_durable();  // now or never
   if (end == TrainingEnd::stopped)
-    fail(ErrorKind::stopped, "stopped at {}, which is saved; the same command with --resume goes on",
-         describe_progress(accumulator));
+    fail(ErrorKind::stopped, "stopped by {} at {}, which is saved; the same command with --resume goes on",
+         signals.signal_name(), describe_progress(accumulator));
   console_.print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(),
                  metrics_path().string());
 }
@@ -242,7 +259,7 @@ void Run::save(const CheckpointContent& content) {
     if (metrics_->trouble().empty()) console_.warn("warning: {}\n", error.what());
   }
   watch_log();
-  const std::string left_behind = save_checkpoint(options_.out, content, options_.keep);
+  const std::string left_behind = save_checkpoint(options_.out, content, keep_);
   if (!left_behind.empty()) console_.warn("warning: {}\n", left_behind);
 }
 

@@ -48,6 +48,7 @@ class Run {
 
  private:
   void begin();
+  void keep_as_before(const RunSettings& saved);
   std::string describe_progress(const Accumulator& accumulator) const;
   void log(const WindowRecord& record);
   void watch_log();
@@ -56,6 +57,7 @@ class Run {
 
   TrainingOptions options_;
   RunSettings settings_;
+  std::int64_t keep_;  // checkpoints; 0: all
   nlohmann::json config_;
   BatchPlan batch_;
   std::string unit_;  // "tokens" or "samples"

@@ -40,12 +40,6 @@ std::vector<std::pair<std::string, std::string>> read_rules(const nlohmann::json
   return rules;
 }
 
-std::string rule_of(const RunSettings& settings, const std::string& option) {
-  const auto found = std::find_if(settings.rules.begin(), settings.rules.end(),
-                                  [&](const auto& rule) { return rule.first == option; });
-  return found == settings.rules.end() ? "unknown" : found->second;
-}
-
 // A value of a file or of this run in a message.
 std::uint64_t shown(std::uint64_t value) { return value; }
 std::int64_t shown(std::int64_t value) { return value; }
@@ -85,6 +79,12 @@ RunSettings read_settings(const nlohmann::json& state, const std::filesystem::pa
           .dataset_size = json_member<std::int64_t>(state, "dataset_size", file),
           .steps = json_member<std::int64_t>(state, "steps", file),
           .rules = read_rules(state, file)};
+}
+
+std::string rule_of(const RunSettings& settings, const std::string& option) {
+  const auto found = std::find_if(settings.rules.begin(), settings.rules.end(),
+                                  [&](const auto& rule) { return rule.first == option; });
+  return found == settings.rules.end() ? "unknown" : found->second;
 }
 
 void require_same_data_cursor(const RunSettings& saved, const RunSettings& now) {

@@ -38,6 +38,8 @@ RunSettings read_settings(const nlohmann::json& state, const std::filesystem::pa
 
 // Throws Error(bad_data) for other data, Error(usage) for another setting that the data cursor needs.
 void require_same_data_cursor(const RunSettings& saved, const RunSettings& now);
+// Of a rule; "unknown" where the settings do not have it.
+std::string rule_of(const RunSettings& settings, const std::string& option);
 // A line for each setting that may differ and does: "resuming with a changed --clip: 1 → 0.5".
 std::vector<std::string> changed_rules(const RunSettings& saved, const RunSettings& now);
 

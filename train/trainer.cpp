@@ -162,12 +162,16 @@ void Trainer::save_on_the_way() {
 void Trainer::save_before_failing() {
   try {
     handle(accumulator_.flush());
-    const bool nothing_done = accumulator_.state().micro == 0;
-    if (!saved_ && !nothing_done) save_on_the_way();
+  } catch (const std::exception&) {
+    // What the last window has met, or its evaluation: either comes again when the run is resumed.
+  } catch (const Interrupted&) {
+  }
+  const bool nothing_done = accumulator_.state().micro == 0;
+  if (saved_ || nothing_done) return;
+  try {
+    save_on_the_way();
   } catch (const std::exception& error) {
     if (on_save_failed) on_save_failed(error.what());
-  } catch (const Interrupted&) {
-    return;
   }
 }
 

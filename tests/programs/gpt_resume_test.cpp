@@ -273,6 +273,13 @@ TEST_F(GptResume, KeepsTheNewestCheckpoints) {
   EXPECT_THAT(kept("one"), ::testing::ElementsAre("update-00000005"));
   train("all", {"--steps", "5", "--save-every", "1", "--keep", "0"});
   EXPECT_EQ(kept("all").size(), 5u);
+  // Left out at a resume, the option is what it was: what a run was told to keep is not removed by an oversight.
+  expect_success(resume("all", {"--steps", "6", "--save-every", "1"}));
+  EXPECT_EQ(kept("all").size(), 6u);
+  const ProcessResult fewer = resume("all", {"--steps", "7", "--save-every", "1", "--keep", "2"});
+  expect_success(fewer);
+  EXPECT_THAT(fewer.out, ::testing::HasSubstr("resuming with a changed --keep: 0 → 2"));
+  EXPECT_THAT(kept("all"), ::testing::ElementsAre("update-00000006", "update-00000007"));
 }
 
 // However many threads compute: partial sums are cut by the shapes alone.

@@ -23,7 +23,7 @@ TEST_F(GptStop, SigtermSavesACheckpointFromWhichTheSameCommandGoesOn) {
   const Arguments arguments = joined(training("run", options), tiny_model());
   const ProcessResult stopped =
       with_shell(fmt::format("\"$@\" & {}; kill $!; wait $!", until_it_logs("run")), "gpt", arguments);
-  expect_error(stopped, ErrorKind::stopped, {"stopped at update", "of " + steps, "--resume goes on"});
+  expect_error(stopped, ErrorKind::stopped, {"stopped by SIG", " at update", "of " + steps, "--resume goes on"});
   EXPECT_THAT(stopped.err, ::testing::Not(::testing::HasSubstr("error")));
   const nlohmann::json state = nlohmann::json::parse(read_file(folder_ / "run/latest/state.json"));
   EXPECT_EQ(state["update"], metrics("run").back()["update"]);
@@ -52,7 +52,7 @@ TEST_F(GptStop, SigtermSavesInTheMiddleOfAWindow) {
     const ProcessResult stopped =
         with_shell(fmt::format("\"$@\" & sleep {:.3f}; kill $!; wait $!", delay), "gpt", arguments);
     if (inside_a_window())
-      expect_error(stopped, ErrorKind::stopped, {"stopped at update", "of window", "which is saved"});
+      expect_error(stopped, ErrorKind::stopped, {"stopped by SIGTERM at update", "of window", "which is saved"});
   }
   ASSERT_TRUE(inside_a_window()) << "no signal found the process inside a window";
   const ProcessResult resumed = gpt(arguments);
@@ -68,7 +68,7 @@ TEST_F(GptStop, ALogThatWasMovedAwayDoesNotCostTheCheckpoint) {
   const ProcessResult stopped = with_shell(
       fmt::format("\"$@\" & {1}; mv '{0}' '{0}.1'; kill $!; wait $!", path("run/metrics.jsonl"), until_it_logs("run")),
       "gpt", arguments);
-  expect_error(stopped, ErrorKind::stopped, {"stopped at update"});
+  expect_error(stopped, ErrorKind::stopped, {"stopped by SIGTERM at update"});
   expect_success(gpt({"eval", "--checkpoint", path("run"), "--text", path("text")}));
 }
 
@@ -138,6 +138,21 @@ TEST_F(GptStop, AReaderThatHasSeenEnoughDoesNotStopTraining) {
   EXPECT_EQ(weights("run"), weights("whole"));
 }
 
+// Ctrl-S, or an ssh session whose other end sleeps: here a pipe that nobody reads until the training is over.
+TEST_F(GptStop, AReaderThatStopsReadingDoesNotStopTraining) {
+  const Arguments options = {"--steps", "1500", "--log-every", "1", "--micro-batch", "2"};
+  train("whole", options);
+  const ProcessResult result =
+      with_shell(fmt::format("{{ \"$@\"; echo $? >'{0}'; }} | {{ until [ -s '{0}' ]; do sleep 0.01; done; cat; }}",
+                             path("exit_code")),
+                 "gpt", joined(training("run", options), tiny_model()));
+  EXPECT_EQ(read_file(path("exit_code")), "0\n");
+  EXPECT_THAT(result.out, ::testing::HasSubstr("update 1/1500"));
+  EXPECT_THAT(result.out, ::testing::Not(::testing::HasSubstr("update 1400/1500"))) << "the pipe holds all of it";
+  EXPECT_EQ(weights("run"), weights("whole"));
+  EXPECT_EQ(losses("run"), losses("whole"));
+}
+
 TEST_F(GptStop, AHangUpDoesNotStopTraining) {
   const Arguments options = {"--steps", "1000", "--micro-batch", "2"};
   train("whole", options);
@@ -152,13 +167,15 @@ TEST_F(GptStop, AHangUpDoesNotStopTraining) {
 
 TEST_F(GptStop, ASecondInterruptEndsTrainingAtOnceAndItsLockIsTakenOver) {
   // A micro-batch takes so long that the second signal comes before the end of the first that follows on the first
-  // signal; where a machine is too slow for that once, it is tried again. The shell's background jobs ignore SIGINT.
+  // signal; where a machine is too slow for that once, it is tried again. The shell's background jobs ignore SIGINT;
+  // the shell itself catches it, and so does its child until that is gpt.
   write_file(path("long"), mixed_text(64 * 128 + 1));
   const Arguments arguments = {
       "train", "--text",  path("long"), "--out",     path("run"), "--steps",   "1000", "--layers",      "4", "--heads",
       "4",     "--width", "256",        "--context", "128",       "--threads", "1",    "--micro-batch", "64"};
   const std::string script =
-      "caught() { awk '/^SigCgt/ { print substr($2, length($2)) }' /proc/$1/status | grep -q '[2367abefABEF]'; }\n"
+      "caught() { awk '/^Name/ { name = $2 } /^SigCgt/ { print name, substr($2, length($2)) }' /proc/$1/status |\n"
+      "  grep -q 'gpt [2367abefABEF]'; }\n"
       "env --default-signal=INT \"$@\" & \n"
       "until caught $! || ! kill -0 $!; do sleep 0.01; done; kill -INT $!\n"
       "while caught $!; do sleep 0.01; done; kill -INT $!\n"

@@ -248,26 +248,27 @@ TEST(Trainer, SavesByTheClockInsideAWindow) {
   EXPECT_EQ(run.training.bits(), bits_of_whole_run(data, options(2, 4, 2)));
 }
 
+class FailingDataset final : public Dataset {
+ public:
+  explicit FailingDataset(const MemoryDataset& data) : data_(data) {}
+  std::int64_t size() const override { return data_.size(); }
+  std::int64_t positions_per_sample() const override { return data_.positions_per_sample(); }
+  Batch batch(std::span<const std::int64_t> indices, Device device) const override {
+    if (++asked == fails_at) fail(ErrorKind::bad_data, "the file has shrunk");
+    return data_.batch(indices, device);
+  }
+  mutable std::int64_t asked = 0, fails_at = 0;
+
+ private:
+  const MemoryDataset& data_;
+};
+
 // What is done is saved before an error of the data ends the run; the window that met it has left no trace.
 TEST(Trainer, SavesWhatItHasBeforeAnErrorOfTheData) {
-  class Failing final : public Dataset {
-   public:
-    explicit Failing(const MemoryDataset& data) : data_(data) {}
-    std::int64_t size() const override { return data_.size(); }
-    std::int64_t positions_per_sample() const override { return data_.positions_per_sample(); }
-    Batch batch(std::span<const std::int64_t> indices, Device device) const override {
-      if (++asked == fails_at) fail(ErrorKind::bad_data, "the file has shrunk");
-      return data_.batch(indices, device);
-    }
-    mutable std::int64_t asked = 0, fails_at = 0;
-
-   private:
-    const MemoryDataset& data_;
-  };
   const MemoryDataset whole_data(gpt_samples(small_gpt(), std::vector<std::int64_t>(12, 8), 1));
   const TrainingBits whole = bits_of_whole_run(whole_data, options(2, 3, 4));
   for (const std::int64_t fails_at : {1, 2, 3, 4, 5, 12}) {
-    Failing data(whole_data);
+    FailingDataset data(whole_data);
     data.fails_at = fails_at;
     TrainerRun run(data, options(2, 3, 4), small_gpt(), Device::cpu());
     int saves = 0;
@@ -276,6 +277,32 @@ TEST(Trainer, SavesWhatItHasBeforeAnErrorOfTheData) {
     EXPECT_EQ(saves, fails_at == 1 ? 0 : 1);  // nothing is saved of nothing
     run.run();
     EXPECT_EQ(run.training.bits(), whole) << "failed at batch " << fails_at;
+  }
+}
+
+TEST(Trainer, SavesWhatItHasBeforeAnErrorOfTheValidationDataAndEvaluatesInTheNextRun) {
+  for (const Device device : devices()) {
+    const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(8, 8), 1, device));
+    const MemoryDataset whole_validation(gpt_samples(small_gpt(), std::vector<std::int64_t>(4, 8), 2, device));
+    TrainerOptions o = options(2, 1, 3);
+    o.evaluate_every = 2;
+    TrainerRun whole(data, o, small_gpt(), device, {}, &whole_validation);
+    whole.run();
+    FailingDataset validation(whole_validation);
+    validation.fails_at = 2;  // in the evaluation of update 2
+    TrainerRun run(data, o, small_gpt(), device, {}, &validation);
+    std::vector<std::int64_t> saved_at;
+    run.trainer.on_save = [&] {
+      saved_at.push_back(run.training.accumulator.counters().update);
+      ASSERT_TRUE(run.trainer.state().unlogged.has_value() || saved_at.size() > 1);
+    };
+    EXPECT_THAT(error_message([&] { run.run(); }, ErrorKind::bad_data), HasSubstr("the file has shrunk"));
+    EXPECT_THAT(saved_at, ElementsAre(2));
+    run.run();
+    EXPECT_THAT(saved_at, ElementsAre(2, 3));
+    EXPECT_EQ(run.training.bits(), whole.training.bits());
+    ASSERT_EQ(run.records.size(), 3u);
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(run.records[i].validation_loss, whole.records[i].validation_loss);
   }
 }
 
