@@ -1,5 +1,6 @@
 #include "train/stop_signals.h"
 
+#include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,8 +27,11 @@ std::int64_t monotonic_nanoseconds() {
 
 void announce_stop() {
   static constexpr char message[] = "\nstopping: finishing this micro-batch, then saving (a second Ctrl-C: at once)\n";
+  // A terminal that takes nothing, as after Ctrl-S, is not waited for: the handler would never end.
+  pollfd room{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  if (!somebody_reads || poll(&room, 1, 0) != 1) return;
   // Nothing can be done about a message that cannot be written.
-  if (somebody_reads && write(STDERR_FILENO, message, sizeof message - 1) < 0) return;
+  if (write(STDERR_FILENO, message, sizeof message - 1) < 0) return;
 }
 
 void request_stop(int signal) {

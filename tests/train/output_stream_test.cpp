@@ -3,46 +3,17 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <termios.h>
 
 #include <array>
 #include <thread>
 
+#include "tests/train/stream_ends.h"
+
 namespace accrue::train {
 namespace {
 
+using namespace accrue::testing;
 using namespace std::chrono_literals;
-
-struct Ends {
-  FileDescriptor reader, writer;
-};
-
-Ends pipe_ends() {
-  std::array<int, 2> ends{-1, -1};
-  EXPECT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
-  return {.reader = FileDescriptor(ends[0]), .writer = FileDescriptor(ends[1])};
-}
-
-Ends socket_ends() {
-  std::array<int, 2> ends{-1, -1};
-  EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
-  return {.reader = FileDescriptor(ends[0]), .writer = FileDescriptor(ends[1])};
-}
-
-// In raw mode, which does not turn line feeds into two characters.
-Ends terminal_ends() {
-  FileDescriptor master(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
-  EXPECT_EQ(grantpt(master.get()), 0);
-  EXPECT_EQ(unlockpt(master.get()), 0);
-  FileDescriptor slave(open(ptsname(master.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
-  termios mode;
-  EXPECT_EQ(tcgetattr(slave.get(), &mode), 0);
-  cfmakeraw(&mode);
-  EXPECT_EQ(tcsetattr(slave.get(), TCSANOW, &mode), 0);
-  return {.reader = std::move(master), .writer = std::move(slave)};
-}
 
 // What waits there, and what comes within a tenth of a second.
 std::string read_what_waits(const FileDescriptor& reader) {

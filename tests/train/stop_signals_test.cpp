@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "tests/train/stream_ends.h"
 
 namespace accrue::train {
 namespace {
@@ -41,6 +42,23 @@ TEST(StopSignals, TimeRunsFromTheFirstRequest) {
     before = now;
   }
   EXPECT_GT(before, 0);
+}
+
+// As after Ctrl-S: the handler must not wait for it.
+TEST(StopSignals, ATerminalThatTakesNothingDoesNotHoldUpTheRequest) {
+  const testing::Ends terminal = testing::terminal_ends();
+  ASSERT_EQ(fcntl(terminal.writer.get(), F_SETFL, O_NONBLOCK), 0);
+  while (write(terminal.writer.get(), "full", 4) > 0) continue;
+  ASSERT_EQ(errno, EAGAIN);
+  ASSERT_EQ(fcntl(terminal.writer.get(), F_SETFL, 0), 0);
+  const FileDescriptor standard_error(dup(STDERR_FILENO));
+  ASSERT_GE(dup2(terminal.writer.get(), STDERR_FILENO), 0);
+  {
+    const StopSignals signals;
+    std::raise(SIGTERM);
+    EXPECT_TRUE(signals.requested());
+  }
+  ASSERT_GE(dup2(standard_error.get(), STDERR_FILENO), 0);
 }
 
 TEST(StopSignals, ANewOneBeginsWithoutARequest) {
