@@ -56,13 +56,12 @@ void resume(const std::filesystem::path& folder, TrainerRun& run) {
 
 TEST(Contract23, ResumingBetweenWindowsContinuesBitExactly) {
   for (const Device device : devices()) {
+    const MemoryDataset data(gpt_samples(small_gpt(), unequal_counts(dataset_size), 1, device));
+    const nn::GptConfig config = small_gpt(0.2f);
+    TrainerRun straight(data, options(2, 8), config, device, schedule);
+    straight.run();
+    const std::vector<std::int64_t> straight_order = data.shown;
     for (const std::int64_t interrupted_after : {1, 2, 3, 5}) {  // before, at and after the first epoch's end
-      const MemoryDataset data(gpt_samples(small_gpt(), unequal_counts(dataset_size), 1, device));
-      const nn::GptConfig config = small_gpt(0.2f);
-      TrainerRun straight(data, options(2, 8), config, device, schedule);
-      straight.run();
-      const std::vector<std::int64_t> straight_order = data.shown;
-
       data.shown.clear();
       const TemporaryFolder folder;
       TrainerRun first(data, options(2, interrupted_after), config, device, schedule);
@@ -104,7 +103,10 @@ TEST(Contract23, ResumingAfterAnyMicroBatchContinuesBitExactly) {
       TrainerRun straight(data, options(1, 4), config, device, rules);
       straight.run();
       const std::vector<std::int64_t> straight_order = data.shown;
-      for (std::size_t after = 1; after < 12; ++after) {
+      // On the emulated device each micro-batch has its turn in one of the two.
+      const bool late = reports == train::Reports::one_window_late, slow = is_emulated(device);
+      const std::size_t step = slow ? 2 : 1, first_end = slow && late ? 2 : 1;
+      for (std::size_t after = first_end; after < 12; after += step) {
         SCOPED_TRACE(after);
         const TemporaryFolder folder;
         TrainerRun first(data, options(1, 4), config, device, rules);

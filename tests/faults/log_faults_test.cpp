@@ -1,6 +1,7 @@
 // metrics.jsonl on a disk of which the n-th call fails: no line that was written is lost, and none counts twice.
 #include <cerrno>
 #include <cstring>
+#include <iostream>
 #include <optional>
 
 #include "tests/faults/recording.h"
@@ -43,6 +44,7 @@ class LogFaults : public ::testing::Test {
       EXPECT_LE(open_descriptors(), descriptors + (message.empty() ? 1 : 0)) << "one for a log that stays open";
       if (tally.calls < n) {
         EXPECT_GT(n, 3);
+        std::cout << n - 1 << " calls of the log met a fault\n";
         return;
       }
       check(message);

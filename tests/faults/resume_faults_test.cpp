@@ -2,6 +2,7 @@
 // or nothing.
 #include <cerrno>
 #include <cstring>
+#include <iostream>
 #include <optional>
 
 #include "tests/faults/recording.h"
@@ -67,6 +68,7 @@ TEST_F(ResumeFaults, AtEachCallGiveAWholeCheckpointOrAnError) {
         const Outcome outcome = resume_with(action, n, error);
         if (outcome.tally.calls < n) {
           EXPECT_GT(n, 10);
+          std::cout << n - 1 << " calls of resuming met a fault\n";
           break;
         }
         if (outcome.error) {

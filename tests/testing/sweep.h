@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/cuda_devices.h"
 #include "core/tensor.h"
 
 namespace accrue::testing {
@@ -19,6 +20,8 @@ inline const std::vector<DType> gradient_dtypes = {DType::f32, DType::bf16};
 // Every device that this build and machine have; ACCRUE_TEST_DEVICES=cpu or cuda in the environment leaves the other
 // out.
 std::vector<Device> devices();
+// What takes a GPU no time takes the emulated device minutes: a test of hundreds of passes has fewer there.
+inline bool is_emulated(Device device) { return device.kind == DeviceKind::cuda && cuda::emulated(); }
 
 // What activations may be in on a device: the CPU's kernels compute in f32 alone.
 inline std::vector<DType> activation_dtypes(Device device) {

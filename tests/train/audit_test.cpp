@@ -156,7 +156,7 @@ TEST(AuditAccumulation, TheErrorOfBf16IsThatOfALoopThatRoundsAfterEveryAddition)
 
 // A few hundred micro-batches would take the emulated device minutes.
 std::int64_t many_micro_batches(Device device) {
-  return device.kind == DeviceKind::cuda && cuda::emulated() ? 16 : 256;
+  return is_emulated(device) ? 16 : 256;
 }
 
 TEST(AuditAccumulation, F32IsExactForOneMicroBatchAndWithinTheContractForManyWhereBf16IsNot) {
