@@ -13,4 +13,9 @@ void set_thread_count(int threads) {
 
 int thread_count() { return omp_get_max_threads(); }
 
+void on_every_thread(const std::function<void()>& call) {
+#pragma omp parallel
+  call();
+}
+
 }  // namespace accrue::kernels

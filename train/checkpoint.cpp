@@ -6,6 +6,7 @@
 #include <optional>
 #include <system_error>
 
+#include "train/printable.h"
 #include "train/run_directory.h"
 #include "train/sealed_folder.h"
 #include "train/weights_file.h"
@@ -94,7 +95,7 @@ ResumedCheckpoint resume_checkpoint(const fs::path& checkpoint, const RunSetting
   require_same_data_cursor(saved.settings, settings);
   if (saved.optimizer != optimizer.name())
     fail(ErrorKind::usage, "--resume: the checkpoint was made with the optimizer {}, but this run has {}",
-         saved.optimizer, optimizer.name());
+         printable(saved.optimizer), optimizer.name());
   // All files are checked before any of them overwrites anything.
   const FittingTensors weights(checkpoint / model_file, parameter_tensors(parameters));
   const FittingTensors buffers(checkpoint / optimizer_file, optimizer_tensors(parameters, optimizer));

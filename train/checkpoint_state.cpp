@@ -45,11 +45,14 @@ double real_member(const nlohmann::json& json, const char* key, const fs::path& 
   return json_member<double>(json, key, file);
 }
 
+// Far beyond what any run counts to, and far enough from the end of the type that a run can go on from there.
+constexpr std::int64_t largest_count = std::int64_t{1} << 53;
+
 std::int64_t count_member(const nlohmann::json& json, const char* key, const fs::path& file) {
   const auto count = json_member<std::int64_t>(json, key, file);
-  if (count < 0)
-    fail(ErrorKind::bad_data, "{}: '{}' is {}, but must not be negative; the file is damaged", file.string(), key,
-         count);
+  if (count < 0 || count > largest_count)
+    fail(ErrorKind::bad_data, "{}: '{}' is {}, but must be in [0, {}]; the file is damaged", file.string(), key, count,
+         largest_count);
   return count;
 }
 
@@ -79,12 +82,16 @@ nlohmann::json report_to_json(const WindowReport& report) {
   return json;
 }
 
+std::string name_member(const nlohmann::json& json, const char* key, const fs::path& file) {
+  std::string name = json_member<std::string>(json, key, file);
+  if (steers_a_terminal(name))
+    fail(ErrorKind::bad_data, "{}: '{}' is '{}', which is no name; the file is damaged", file.string(), key,
+         printable(name));
+  return name;
+}
+
 Overflow overflow_from(const nlohmann::json& json, const fs::path& file) {
-  Overflow overflow{.parameter = json_member<std::string>(json, "parameter", file), .micro_batch = std::nullopt};
-  const auto steers_a_terminal = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
-  if (std::any_of(overflow.parameter.begin(), overflow.parameter.end(), steers_a_terminal))
-    fail(ErrorKind::bad_data, "{}: 'parameter' is '{}', which is no parameter's name; the file is damaged",
-         file.string(), printable(overflow.parameter));
+  Overflow overflow{.parameter = name_member(json, "parameter", file), .micro_batch = std::nullopt};
   if (json.contains("micro_batch")) overflow.micro_batch = count_member(json, "micro_batch", file);
   return overflow;
 }
@@ -135,14 +142,12 @@ TrainerState trainer_from(const nlohmann::json& state, const fs::path& file) {
   return trainer;
 }
 
-// window = update + skipped + empty (contract 5), in an order that cannot overflow.
+// Of counts that are none too large to be added.
 bool consistent(const Accumulator::State& state) {
   const kernels::StepState& step = state.step;
-  return state.micro >= 0 && step.update >= 0 && step.skipped >= 0 && step.empty >= 0 && step.update <= state.window &&
-         step.skipped <= state.window - step.update && step.empty == state.window - step.update - step.skipped &&
-         step.replayed >= 0 && step.clean_windows >= 0 && step.clean_windows <= step.update &&
-         step.floor_overflows >= 0 && state.micro_in_window >= 0 && state.micro_in_window <= state.micro &&
-         state.samples_in_window >= 0 && (state.micro_in_window > 0 || state.samples_in_window == 0);
+  return step.update + step.skipped + step.empty == state.window &&  // contract 5
+         step.clean_windows <= step.update && state.micro_in_window <= state.micro &&
+         (state.micro_in_window > 0 || state.samples_in_window == 0);
 }
 
 bool dynamic_scaling_from(const nlohmann::json& json, const fs::path& file) {
@@ -158,8 +163,8 @@ void open_window_from(const nlohmann::json& state, const fs::path& file, Accumul
   if (json == state.end()) return;
   if (!json->is_object())
     fail(ErrorKind::bad_data, "{}: 'open_window' is no object; the file is damaged", file.string());
-  accumulator.micro_in_window = json_member<std::int64_t>(*json, "micro_batches", file);
-  accumulator.samples_in_window = json_member<std::int64_t>(*json, "samples", file);
+  accumulator.micro_in_window = count_member(*json, "micro_batches", file);
+  accumulator.samples_in_window = count_member(*json, "samples", file);
   const auto normalisation = json_member<std::string>(*json, "normalisation", file),
              dtype = json_member<std::string>(*json, "accumulate_dtype", file);
   const bool valid = accumulator.micro_in_window > 0 &&
@@ -173,16 +178,16 @@ void open_window_from(const nlohmann::json& state, const fs::path& file, Accumul
 }
 
 Accumulator::State accumulator_from(const nlohmann::json& json, const fs::path& file) {
-  Accumulator::State state{.micro = json_member<std::int64_t>(json, "micro", file),
-                           .window = json_member<std::int64_t>(json, "window", file),
+  Accumulator::State state{.micro = count_member(json, "micro", file),
+                           .window = count_member(json, "window", file),
                            .dynamic_scaling = dynamic_scaling_from(json, file)};
-  state.step.update = json_member<std::int64_t>(json, "update", file);
-  state.step.skipped = json_member<std::int64_t>(json, "skipped", file);
-  state.step.empty = json_member<std::int64_t>(json, "empty", file);
-  state.step.replayed = json_member<std::int64_t>(json, "replayed", file);
+  state.step.update = count_member(json, "update", file);
+  state.step.skipped = count_member(json, "skipped", file);
+  state.step.empty = count_member(json, "empty", file);
+  state.step.replayed = count_member(json, "replayed", file);
   state.step.loss_scale = json_member<float>(json, "loss_scale", file);
-  state.step.clean_windows = json_member<std::int64_t>(json, "clean_windows", file);
-  state.step.floor_overflows = json_member<std::int64_t>(json, "floor_overflows", file);
+  state.step.clean_windows = count_member(json, "clean_windows", file);
+  state.step.floor_overflows = count_member(json, "floor_overflows", file);
   open_window_from(json, file, state);
   if (!consistent(state))
     fail(ErrorKind::bad_data, "{}: the counters contradict each other; the file is damaged", file.string());
@@ -229,12 +234,12 @@ CheckpointState state_from_json(const nlohmann::json& json, const fs::path& file
     throw OtherFormat(ErrorKind::bad_data, fmt::format("{}: format version {}, but this Accrue reads version {}",
                                                        file.string(), version, checkpoint_format));
   CheckpointState state{.settings = read_settings(json, file),
-                        .optimizer = json_member<std::string>(json, "optimizer", file),
+                        .optimizer = name_member(json, "optimizer", file),
                         .accumulator = accumulator_from(json, file),
                         .trainer = trainer_from(json, file)};
   // The position in the stream of samples must be a number that can be counted to.
   std::int64_t position = 0;
-  if (state.settings.global_batch < 0 || state.accumulator.window == std::numeric_limits<std::int64_t>::max() ||
+  if (state.settings.global_batch < 0 ||
       __builtin_mul_overflow(state.accumulator.window + 1, state.settings.global_batch, &position))
     fail(ErrorKind::bad_data, "{}: window {} of {} samples each is beyond what can be counted; the file is damaged",
          file.string(), state.accumulator.window, state.settings.global_batch);

@@ -1,5 +1,6 @@
 // The GPT demo, and a tour of the library: train, evaluate, sample, verify, audit, plot.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
@@ -15,6 +16,7 @@
 #include "train/json_lines.h"
 #include "train/loss_curve.h"
 #include "train/memory_advice.h"
+#include "train/printable.h"
 #include "train/run.h"
 #include "train/sample.h"
 #include "train/verify.h"
@@ -90,9 +92,13 @@ void run_evaluation(const GptEvalOptions& options) {
 void run_sampling(const GptSampleOptions& options) {
   const Machine machine = use_machine(options.machine);
   const LoadedGpt gpt(options.source, machine);
+  // What a model from somewhere writes is as hostile as its file may be. Who reads it through a pipe gets it as it is.
+  TerminalText shown;
+  const bool to_terminal = isatty(STDOUT_FILENO) != 0;
   std::fputs(options.prompt.c_str(), stdout);
-  generate(gpt.model(), options.prompt, options.sampling, machine.device, [](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
+  generate(gpt.model(), options.prompt, options.sampling, machine.device, [&](std::string_view text) {
+    const std::string harmless = to_terminal ? shown.harmless(text) : std::string(text);
+    std::fwrite(harmless.data(), 1, harmless.size(), stdout);
     std::fflush(stdout);
   });
   std::fputc('\n', stdout);

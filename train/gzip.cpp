@@ -36,20 +36,23 @@ std::size_t GzipReader::read(std::span<std::uint8_t> output) {
     const int status = inflate(stream_.get(), Z_NO_FLUSH);
     unread_ = unread_.subspan(input_piece.size() - stream_->avail_in);
     written += output_piece.size() - stream_->avail_out;
+    decompressed_ += output_piece.size() - stream_->avail_out;
     if (status == Z_STREAM_END) {
-      ended_ = true;
+      // Another member may follow; anything else is for require_end_of_file().
+      ended_ = !is_gzip(unread_);
+      if (!ended_) inflateReset(stream_.get());
     } else if (status == Z_BUF_ERROR || (status == Z_OK && unread_.empty() && stream_->avail_out > 0)) {
       // No progress, or room left over after the last byte of input.
       fail(ErrorKind::bad_data,
            "{}: the compressed data is truncated (it ends after {} decompressed bytes); get the file again", name_,
-           stream_->total_out);
+           decompressed_);
     } else if (status == Z_MEM_ERROR) {
       fail(ErrorKind::memory, "{}: no memory for decompression", name_);
     } else if (status != Z_OK) {
       // "incorrect data check" is the CRC, "incorrect length check" the length that gzip stores behind the data.
       fail(ErrorKind::bad_data,
            "{}: the compressed data is damaged: {} after {} decompressed bytes; get the file again", name_,
-           stream_->msg != nullptr ? stream_->msg : zError(status), stream_->total_out);
+           stream_->msg != nullptr ? stream_->msg : zError(status), decompressed_);
     }
   }
   return written;

@@ -19,7 +19,8 @@ inline bool is_gzip(std::span<const std::uint8_t> file) {
   return file.size() >= 2 && file[0] == 0x1f && file[1] == 0x8b;
 }
 
-// Decompresses one gzip stream piece by piece into the caller's memory. All errors are Error(bad_data) naming the file.
+// Decompresses a gzip file, of one member or several (RFC 1952, section 2.2), piece by piece into the caller's memory.
+// All errors are Error(bad_data) naming the file.
 class GzipReader {
  public:
   // The compressed bytes must outlive the reader.
@@ -38,6 +39,7 @@ class GzipReader {
   std::span<const std::uint8_t> unread_;
   std::string name_;
   std::unique_ptr<z_stream_s> stream_;
+  std::uint64_t decompressed_ = 0;
   bool ended_ = false;
 };
 

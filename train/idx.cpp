@@ -115,6 +115,16 @@ std::uint64_t checked_size(const std::vector<std::int64_t>& extents, std::uint64
   return size;
 }
 
+// By decompressing it all and keeping nothing: its header may promise a thousand times what is there, and no memory is
+// asked for on that word alone.
+std::uint64_t decompressed_size(std::span<const std::uint8_t> file, std::string_view name) {
+  GzipReader reader(file, name);
+  std::array<std::uint8_t, 1 << 16> piece;
+  std::uint64_t size = 0;
+  for (std::size_t got = piece.size(); got == piece.size(); size += got) got = reader.read(piece);
+  return size;
+}
+
 MappedFile open_either(const std::filesystem::path& folder, const std::string& name) {
   const std::filesystem::path plain = folder / name, compressed = folder / (name + ".gz");
   std::error_code ignored;  // an unreadable folder ends as "missing", with the paths
@@ -153,11 +163,12 @@ IdxArray parse_idx(std::span<const std::uint8_t> file, std::string_view name) {
   const std::uint64_t header_size = 4 + 4 * array.extents.size();
   const std::uint64_t capacity = content.capacity();
   const std::uint64_t size = checked_size(array.extents, capacity > header_size ? capacity - header_size : 0, name);
-  array.data.resize(size);
-  const std::size_t got = content.read(array.data);
-  if (got < size)
+  const std::uint64_t there = (is_gzip(file) ? decompressed_size(file, name) : file.size()) - header_size;
+  if (there < size)
     fail(ErrorKind::bad_data, "{}: truncated: the header promises {} bytes of data ([{}]), but there are {}", name,
-         size, fmt::join(array.extents, ", "), got);
+         size, fmt::join(array.extents, ", "), there);
+  array.data.resize(size);
+  content.read(array.data);
   content.require_end();
   return array;
 }

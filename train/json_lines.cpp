@@ -9,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -22,6 +21,7 @@
 #include "train/atomic_file.h"
 #include "train/json_file.h"
 #include "train/json_value.h"
+#include "train/mapped_file.h"
 
 namespace accrue::train {
 namespace fs = std::filesystem;
@@ -132,11 +132,10 @@ void JsonLines::make_durable() {
 namespace {
 
 // The window of a line, if it is a whole one of the log.
-std::optional<std::int64_t> window_of(std::string_view line) {
+std::optional<std::int64_t> window_of(std::span<const std::uint8_t> line) {
   if (line.size() > longest_metrics_line) return std::nullopt;
-  const std::span bytes(reinterpret_cast<const std::uint8_t*>(line.data()), line.size());
   try {
-    return json_value<std::int64_t>(parse_json_object(bytes, "line"), "window");
+    return json_value<std::int64_t>(parse_json_object(line, "line"), "window");
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -145,17 +144,24 @@ std::optional<std::int64_t> window_of(std::string_view line) {
 }  // namespace
 
 void truncate_after(const fs::path& path, std::int64_t windows) {
-  std::ifstream old(path, std::ios::binary);
   // Only one that is not there: a log that cannot be opened now would keep windows that come again.
-  if (!old && errno == ENOENT) return;
-  if (!old) fail(ErrorKind::no_input, "{}: cannot be opened for reading: {}", path.string(), std::strerror(errno));
+  std::error_code ignored;
+  if (fs::status(path, ignored).type() == fs::file_type::not_found) return;
+  const MappedFile old(path);
   AtomicFile fresh(path);
-  for (std::string line; std::getline(old, line);) {
-    const std::optional<std::int64_t> window = window_of(line);
-    line += '\n';
-    if (window && *window < windows) fresh.write(std::as_bytes(std::span(line)));
-  }
-  if (old.bad()) fail(ErrorKind::io, "{}: reading failed: {}", path.string(), std::strerror(errno));
+  old.read_intact([&](std::span<const std::uint8_t> rest) {
+    while (!rest.empty()) {
+      const auto end = std::find(rest.begin(), rest.end(), '\n');
+      const auto line = rest.first(static_cast<std::size_t>(end - rest.begin()));
+      const std::optional<std::int64_t> window = window_of(line);
+      if (window && *window < windows) {
+        fresh.write(std::as_bytes(line));
+        fresh.write(std::as_bytes(std::span("\n", 1)));
+      }
+      rest = rest.subspan(std::min(line.size() + 1, rest.size()));
+    }
+    return 0;
+  });
   fresh.commit();
 }
 

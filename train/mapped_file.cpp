@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -36,10 +37,11 @@ MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)), fil
          path_.string());
   if (info.st_size == 0) return;  // mmap refuses length 0
   const auto size = static_cast<std::size_t>(info.st_size);
+  std::string name = path_.string();  // here: where memory runs out behind mmap(), nobody would unmap
   void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file_.get(), 0);
   if (address == MAP_FAILED) fail_with_errno(path_, errno);
   bytes_ = {static_cast<const std::uint8_t*>(address), size};
-  place_ = guard_mapping(bytes_, file_.get(), path_.string());
+  place_ = guard_mapping(bytes_, file_.get(), std::move(name));
   if (place_ < 0) read_into_memory();
 }
 

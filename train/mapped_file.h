@@ -12,8 +12,8 @@
 namespace accrue::train {
 
 // A read-only memory mapping of a regular file, for as long as the object lives. The kernel loads pages when they are
-// touched, so opening a file larger than memory costs nothing. Where another process truncates the file meanwhile, or
-// its disk fails, bytes read as zeros: whoever reads them calls require_intact() before anything is made of them, or
+// touched, so opening a file larger than memory costs nothing. Where another process writes to the file meanwhile, bytes
+// change; where it truncates the file, or the disk fails, they read as zeros: whoever reads them calls require_intact() before anything is made of them, or
 // reads with read_intact(). Files replaced by rename, as Accrue writes them, keep their content.
 class MappedFile {
  public:

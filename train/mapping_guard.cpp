@@ -10,9 +10,11 @@
 #include <atomic>
 #include <cerrno>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "core/check.h"
+#include "train/checksum.h"
 
 namespace accrue::train {
 namespace {
@@ -23,8 +25,10 @@ struct GuardedMapping {
   std::atomic<std::uint32_t> version = 0;
   std::atomic<std::uintptr_t> begin = 0, end = 0;  // equal: a free place
   std::atomic<bool> damaged = false;
-  int fd = -1;  // these two are for the owners of the mapping, whose own it is while they call
+  std::atomic<std::int64_t> modified = 0;  // when the file was, in nanoseconds: as of its mapping, or of its last check
+  int fd = -1;  // these three are for the owners of the mapping, whose own it is while they call
   std::string name;
+  std::optional<std::uint64_t> checksum;
 };
 static_assert(std::atomic<std::uintptr_t>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
@@ -93,10 +97,33 @@ void install_handler() {
   sigaction(SIGBUS, &action, nullptr);
 }
 
-bool has_shrunk(const GuardedMapping& mapping) {
+std::int64_t modified_at(const struct stat& info) {
+  return info.st_mtim.tv_sec * std::int64_t{1'000'000'000} + info.st_mtim.tv_nsec;
+}
+
+std::span<const std::uint8_t> bytes_of(const GuardedMapping& mapping) {
+  return {reinterpret_cast<const std::uint8_t*>(mapping.begin.load()), mapping.end.load() - mapping.begin.load()};
+}
+
+// Whether a file that somebody has written to still has the content it had: only its time has changed, or it has grown.
+bool has_same_content(GuardedMapping& mapping, std::int64_t modified) {
+  const std::lock_guard lock(guarded_mappings_change);
+  if (mapping.modified == modified) return true;  // another thread has just looked
+  if (!mapping.checksum || checksum64(bytes_of(mapping), 0) != *mapping.checksum || mapping.damaged) return false;
+  mapping.modified = modified;
+  return true;
+}
+
+bool is_intact(GuardedMapping& mapping) {
+  if (mapping.damaged) return false;
   struct stat info = {};
-  return fstat(mapping.fd, &info) == 0 &&
-         static_cast<std::uintptr_t>(info.st_size) < mapping.end.load() - mapping.begin.load();
+  if (fstat(mapping.fd, &info) != 0) return true;
+  if (static_cast<std::uintptr_t>(info.st_size) < bytes_of(mapping).size()) return false;
+  return modified_at(info) == mapping.modified || has_same_content(mapping, modified_at(info));
+}
+
+GuardedMapping* find_mapping(std::span<const std::uint8_t> bytes) {
+  return bytes.empty() ? nullptr : find_mapping(reinterpret_cast<std::uintptr_t>(bytes.data()));
 }
 
 }  // namespace
@@ -108,8 +135,11 @@ int guard_mapping(std::span<const std::uint8_t> bytes, int fd, std::string name)
   for (int place = 0; installed && place < most_guarded_mappings; ++place) {
     GuardedMapping& mapping = guarded_mappings[static_cast<std::size_t>(place)];
     if (mapping.begin != mapping.end) continue;
+    struct stat info = {};
+    mapping.modified = fstat(fd, &info) == 0 ? modified_at(info) : 0;
     mapping.fd = fd;
     mapping.name = std::move(name);
+    mapping.checksum.reset();
     set_range(mapping, begin, begin + bytes.size());
     return place;
   }
@@ -121,12 +151,19 @@ void release_mapping(int place) noexcept {
   set_range(guarded_mappings[static_cast<std::size_t>(place)], 0, 0);
 }
 
+void remember_content(std::span<const std::uint8_t> bytes, std::uint64_t checksum) {
+  GuardedMapping* const mapping = find_mapping(bytes);
+  if (mapping == nullptr) return;
+  const std::lock_guard lock(guarded_mappings_change);
+  mapping->checksum = checksum;
+}
+
 void require_intact(std::span<const std::uint8_t> bytes) {
-  const GuardedMapping* const mapping =
-      bytes.empty() ? nullptr : find_mapping(reinterpret_cast<std::uintptr_t>(bytes.data()));
-  if (mapping == nullptr || (!mapping->damaged && !has_shrunk(*mapping))) return;
+  GuardedMapping* const mapping = find_mapping(bytes);
+  if (mapping == nullptr || is_intact(*mapping)) return;
   fail(ErrorKind::bad_data,
-       "{}: was truncated, or its disk failed, while it was read; put the whole file back, then run the command again "
+       "{}: was truncated or written to, or its disk failed, while it was in use; put the file back as it was, then "
+       "run the command again "
        "(files that are in use are to be replaced by renaming a new one, not by writing over them)",
        mapping->name);
 }

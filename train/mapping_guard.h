@@ -23,9 +23,14 @@ int guard_mapping(std::span<const std::uint8_t> mapping, int fd, std::string nam
 // To be called before it is unmapped.
 void release_mapping(int place) noexcept;
 
+// That all bytes of a mapping have this checksum64() (checksum.h): a file that somebody touches or appends to while it
+// is mapped stays intact then, once that is verified. Without, every change is damage.
+void remember_content(std::span<const std::uint8_t> mapping, std::uint64_t checksum);
+
 // To be called after reading bytes and before anything is done with what was read. Throws Error(bad_data) naming the
-// file if they belong to a guarded mapping that is damaged, or whose file has become shorter: the rest of its last page
-// reads as zeros without a signal. Costs a system call for bytes of a guarded mapping and next to nothing for others.
+// file if they belong to a guarded mapping that is damaged, or whose file has become shorter (the rest of its last page
+// reads as zeros without a signal) or was written to. Costs a system call for bytes of a guarded mapping and next to
+// nothing for others.
 void require_intact(std::span<const std::uint8_t> bytes);
 void require_intact(std::span<const std::byte> bytes);
 

@@ -35,7 +35,7 @@ class LockTaker {
   ParsedLock read(int fd) const;
   static Locked try_lock(int fd);
   bool is_still_there(int fd) const;
-  void require_nobody_else(const ParsedLock& found, Locked locked);
+  void require_nobody_else(int fd, Locked locked);
   FileDescriptor take_by_content();
   void leave_name(int fd) const;
   [[noreturn]] void refuse(const std::string& who, const std::string& since, const std::string& what_to_do) const;
@@ -85,7 +85,21 @@ void LockTaker::refuse(const std::string& who, const std::string& since, const s
        since.empty() ? "" : fmt::format(" (since {})", since), what_to_do);
 }
 
-void LockTaker::require_nobody_else(const ParsedLock& found, Locked locked) {
+// Whether a process that lives may have this file open, as who holds the lock has. It has not if the file is a copy of
+// the one that it holds.
+bool may_have_open(std::int64_t process, int fd) {
+  struct stat wanted = {}, open = {};
+  std::error_code unknown;
+  const fs::directory_iterator files(fmt::format("/proc/{}/fd", process), unknown);
+  if (unknown || fstat(fd, &wanted) != 0) return true;
+  for (const fs::directory_entry& file : files)
+    if (stat(file.path().c_str(), &open) == 0 && open.st_dev == wanted.st_dev && open.st_ino == wanted.st_ino)
+      return true;
+  return false;
+}
+
+void LockTaker::require_nobody_else(int fd, Locked locked) {
+  const ParsedLock found = read(fd);
   if (found.content == LockContent::foreign)
     fail(ErrorKind::cannot_create, "{}: exists and is not the lock of a run; move it away, or choose another --out",
          path_.string());
@@ -102,6 +116,7 @@ void LockTaker::require_nobody_else(const ParsedLock& found, Locked locked) {
   if (state == HolderState::alive) {
     // This very process, where the system says that it holds no lock: it could not clear the line when it was done.
     if (locked == Locked::yes && found.holder.process == self_.process) return;
+    if (locked == Locked::yes && !may_have_open(found.holder.process, fd)) return;
     // Another that lives has the directory even where the system did not let it lock the file.
     refuse(name, found.holder.since, usual);
   }
@@ -123,7 +138,7 @@ FileDescriptor LockTaker::take_by_content() {
          run_.string(), next.string());
   if (!own) fail(ErrorKind::cannot_create, "{}: cannot be created: {}", next.string(), system_reason(errno));
   try {
-    require_nobody_else(read(open_lock().get()), Locked::impossible);
+    require_nobody_else(open_lock().get(), Locked::impossible);
     write_all(own.get(), std::as_bytes(std::span<const char>(self_.to_line())), next);
     if (rename(next.c_str(), path_.c_str()) != 0)
       fail(ErrorKind::cannot_create, "{}: cannot be replaced: {}", path_.string(), system_reason(errno));
@@ -148,7 +163,7 @@ FileDescriptor LockTaker::take() {
     if (locked == Locked::impossible) return take_by_content();
     // More often than twice somebody does not remove it: then the file system numbers its files anew.
     if (locked == Locked::yes && attempt < 10 && !is_still_there(file.get())) continue;
-    require_nobody_else(read(file.get()), locked);
+    require_nobody_else(file.get(), locked);
     leave_name(file.get());
     return file;
   }

@@ -1,6 +1,7 @@
 #include "train/stop_signals.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cstdint>
 
 #include "core/check.h"
+#include "kernels/threads.h"
 
 namespace accrue::train {
 namespace {
@@ -55,6 +57,21 @@ struct sigaction install(int signal, void (*handler)(int), int flags) {
   return before;
 }
 
+sigset_t requests() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  return signals;
+}
+
+// What the calling thread did before.
+sigset_t change_mask(int how, const sigset_t& signals) {
+  sigset_t before;
+  pthread_sigmask(how, &signals, &before);
+  return before;
+}
+
 }  // namespace
 
 StopSignals::StopSignals() {
@@ -67,9 +84,18 @@ StopSignals::StopSignals() {
                 {SIGHUP, install(SIGHUP, SIG_IGN, 0)},
                 {SIGPIPE, install(SIGPIPE, SIG_IGN, 0)},
                 {SIGXFSZ, install(SIGXFSZ, SIG_IGN, 0)}}};
+  mask_before_ = change_mask(SIG_BLOCK, {});
+  kernels::on_every_thread([] { change_mask(SIG_BLOCK, requests()); });
+  receiver_ = std::thread([this] {
+    change_mask(SIG_UNBLOCK, requests());
+    end_.acquire();
+  });
 }
 
 StopSignals::~StopSignals() {
+  end_.release();
+  receiver_.join();
+  kernels::on_every_thread([this] { change_mask(SIG_SETMASK, mask_before_); });
   for (const Replaced& replaced : replaced_) sigaction(replaced.signal, &replaced.before, nullptr);
   one_lives = false;
 }

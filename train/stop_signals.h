@@ -3,7 +3,9 @@
 
 #include <array>
 #include <csignal>
+#include <semaphore>
 #include <string_view>
+#include <thread>
 
 namespace accrue::train {
 
@@ -11,8 +13,11 @@ namespace accrue::train {
 // at once: whoever presses Ctrl-C twice does not want to wait. A second SIGTERM changes nothing: supervisors repeat it.
 // SIGHUP and SIGPIPE are ignored: a terminal, an ssh session or a reader of the output that goes away must not end days
 // of training; SIGXFSZ is, so that a limit of the files' size is an error like a full disk. A signal that was ignored
-// before (a job in a shell's background, nohup) stays ignored. Whichever thread the system gives a signal to, it counts
-// for the process. One at a time.
+// before (a job in a shell's background, nohup) stays ignored. One at a time.
+//
+// SIGINT and SIGTERM are for a thread of its own: they are blocked in the thread that constructs this, in those that the
+// kernels compute with, and in all that these start. oneDNN's generated code computes with a stack pointer into its
+// workspace, and a handler that ran there would overwrite whatever lies before that on the heap.
 class StopSignals {
  public:
   StopSignals();
@@ -32,6 +37,9 @@ class StopSignals {
     struct sigaction before;
   };
   std::array<Replaced, 5> replaced_;
+  sigset_t mask_before_;
+  std::binary_semaphore end_{0};
+  std::thread receiver_;
 };
 
 }  // namespace accrue::train

@@ -25,7 +25,9 @@ TokenFile::Split TokenFile::split(double validation_fraction) const {
 }
 
 DataIdentity TokenFile::identity() const {
-  return file_.read_intact([](auto bytes) { return DataIdentity().add(bytes); });
+  const DataIdentity identity = file_.read_intact([](auto bytes) { return DataIdentity().add(bytes); });
+  remember_content(tokens(), identity.hash);
+  return identity;
 }
 
 void TokenFile::require_vocabulary(std::int64_t vocabulary) const {

@@ -185,7 +185,7 @@ WindowRecord Trainer::record_of(const WindowReport& report) {
   WindowRecord record{
       .report = report,
       .replayed = replayed_,
-      .positions_per_second = static_cast<double>(report.timed_samples * data_.positions_per_sample()) / report.seconds,
+      .positions_per_second = static_cast<double>(report.timed_samples) * static_cast<double>(data_.positions_per_sample()) / report.seconds,
       .micro_batch = options_.batch.micro,
       .peak_bytes = Allocator::of(device_).stats().total.peak,
       .dropped_per_epoch = windows_.dropped_per_epoch()};

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "train/printable.h"
+
 namespace accrue::fuzz {
 
 void finding(std::string_view message) {
@@ -21,8 +23,7 @@ void require_refusal(const Error& error, std::initializer_list<ErrorKind> kinds)
   if (std::find(kinds.begin(), kinds.end(), error.kind()) == kinds.end())
     finding(fmt::format("an error of kind {}: {}", error.exit_code(), message));
   if (message.empty() || message.size() > longest) finding(fmt::format("a message of {} bytes", message.size()));
-  for (const char c : message)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) finding("a message with control characters of the input");
+  if (train::steers_a_terminal(message)) finding("a message with control characters of the input");
 }
 
 MemoryFile::MemoryFile(Bytes content) : descriptor_(::memfd_create("fuzz", MFD_CLOEXEC)) {

@@ -117,7 +117,7 @@ TEST_F(CheckpointInsideAWindow, ImpossibleNumbersOfTheWindowAreBadData) {
   for (const auto& [key, value, words] : std::vector<std::tuple<std::string, nlohmann::json, std::string>>{
            {"micro_batches", 0, "'open_window'"},
            {"micro_batches", 99, "contradict"},
-           {"samples", -1, "contradict"},
+           {"samples", -1, "must be in [0"},
            {"normalisation", "none", "'open_window'"},
            {"accumulate_dtype", "f64", "'open_window'"}}) {
     save(open);

@@ -38,6 +38,12 @@ inline std::string idx_header(const std::vector<std::uint32_t>& extents, char ty
 
 std::string gzip(const std::string& content);
 
+// What the files below have been before they were spoilt.
+struct SoundFile {
+  std::string format, bytes;
+};
+std::vector<SoundFile> sound_files();
+
 std::vector<HostileFile> hostile_safetensors();
 std::vector<HostileFile> hostile_json();
 std::vector<HostileFile> hostile_idx();

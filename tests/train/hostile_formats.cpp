@@ -21,6 +21,11 @@ std::string without(std::string object, const std::string& key) {
   return object.replace(object.find("\"" + key + "\""), key.size() + 2, "\"other\"");
 }
 
+// The object with one member more.
+std::string plus(const std::string& object, const std::string& member) {
+  return object.substr(0, object.size() - 1) + "," + member + "}";
+}
+
 std::string repeated(const std::string& text, int times) {
   std::string all;
   for (int i = 0; i < times; ++i) all += text;
@@ -142,14 +147,28 @@ std::vector<HostileFile> hostile_idx() {
       {"data cut, then compressed", gzip(six.substr(0, 14)), "promises 6 bytes of data ([2, 3]), but there are 2"},
       {"trailing byte", six + "g", "trailing bytes after the array"},
       {"two bytes behind the stream", compressed + "xy", "2 bytes follow the end of the compressed data"},
-      {"second stream", compressed + compressed,
-       fmt::format("{} bytes follow the end of the compressed data", compressed.size())},
+      {"second stream cut", compressed + compressed.substr(0, compressed.size() - 5),
+       fmt::format("truncated (it ends after {} decompressed bytes)", 2 * six.size())},
       {"compressed data cut", compressed.substr(0, compressed.size() - 10), "the compressed data is truncated"},
       {"gzip magic alone", compressed.substr(0, 2), "truncated (it ends after 0 decompressed bytes)"},
       {"wrong checksum", changed(8), "damaged: incorrect data check"},
       {"wrong length", changed(4), "damaged: incorrect length check"},
       {"unknown block type", wrong_block, "damaged: invalid block type"},
   };
+}
+
+std::vector<SoundFile> sound_files() {
+  return {{"GPT config", gpt_config},
+          {"GPT config", plus(gpt_config, R"("model_type":"gpt2","n_inner":null,"attn_pdrop":0.5)")},
+          {"MLP config", mlp_config},
+          {"settings", settings},
+          {"state", state},
+          {"state", std::string(state).replace(state.find("[]}}"), 2, "[" + report + "]")},
+          {"IDX", idx_header({2, 3}) + "abcdef"},
+          {"JSON", R"({"a":[1,2.5,null]})"},
+          {"safetensors", safetensors_file(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "1234")},
+          {"text", "123456789"},
+          {"metrics", "{\"update\":1,\"loss\":1}\n"}};
 }
 
 std::vector<HostileFile> hostile_gpt_configs() {
@@ -160,14 +179,23 @@ std::vector<HostileFile> hostile_gpt_configs() {
       {"heads beyond an int", with(gpt_config, "n_head", "4294967298"), "'n_head' is missing or not such a number"},
       {"dropout beyond a float", with(gpt_config, "resid_pdrop", "1e39"),
        "'resid_pdrop' is missing or not such a number"},
-      {"no positions", with(gpt_config, "n_positions", "0"), "--context must be in [1, 16777216], but is 0"},
-      {"negative width", with(gpt_config, "n_embd", "-4"), "--width must be in [1, 1048576], but is -4"},
+      {"no positions", with(gpt_config, "n_positions", "0"), "'n_positions' must be in [1, 16777216], but is 0"},
+      {"negative width", with(gpt_config, "n_embd", "-4"), "'n_embd' must be in [1, 1048576], but is -4"},
       {"largest vocabulary", with(gpt_config, "vocab_size", "9223372036854775807"), "but is 9223372036854775807"},
-      {"a billion layers", with(gpt_config, "n_layer", "1000000000"), "--layers must be in [1, 10000]"},
-      {"heads that do not divide", with(gpt_config, "n_head", "3"), "--width 4 is not divisible by --heads 3"},
-      {"dropout 1", with(gpt_config, "resid_pdrop", "1"), "--dropout must be in [0, 1), but is 1"},
+      {"a billion layers", with(gpt_config, "n_layer", "1000000000"), "'n_layer' must be in [1, 10000]"},
+      {"heads that do not divide", with(gpt_config, "n_head", "3"), "'n_embd' 4 is not divisible by 'n_head' 3"},
+      {"dropout 1", with(gpt_config, "resid_pdrop", "1"), "'resid_pdrop' must be in [0, 1), but is 1"},
       {"terabytes for a small file", with(with(gpt_config, "n_embd", "1048576"), "n_layer", "10000"),
        "describes a model of 131941531666874368 parameters, but"},
+      {"another architecture", plus(gpt_config, R"("model_type":"bert")"), "'model_type' is \"bert\", but"},
+      {"another activation", plus(gpt_config, R"("activation_function":"relu")"), "'activation_function' is \"relu\", but"},
+      {"another epsilon", plus(gpt_config, R"("layer_norm_epsilon":10)"), "'layer_norm_epsilon' is 10, but"},
+      {"a head of its own", plus(gpt_config, R"("tie_word_embeddings":false)"), "'tie_word_embeddings' is false, but"},
+      {"another scale of the scores", plus(gpt_config, R"("scale_attn_weights":[1])"),
+       "'scale_attn_weights' is a list or an object, but"},
+      {"scores scaled by layer", plus(gpt_config, R"("scale_attn_by_inverse_layer_idx":true)"),
+       "'scale_attn_by_inverse_layer_idx' is true, but"},
+      {"a hidden layer of another width", plus(gpt_config, R"("n_inner":8)"), "'n_inner' is 8, but for this model it"},
       {"one layer more than the weights", with(gpt_config, "n_layer", "2"), "describes a model of 560 parameters, but"},
   };
 }
@@ -228,12 +256,20 @@ std::vector<HostileFile> hostile_states() {
       {"no trainer", without(state, "trainer"), "'trainer' is missing or of the wrong type"},
       {"report that is no object", attempt("1"), "a window's report is no object"},
       {"unknown outcome", attempt(with(report, "outcome", "\"lost\"")), "'outcome' is none of a window's"},
-      {"negative samples", attempt(with(report, "samples", "-24")), "'samples' is -24, but must not be negative"},
+      {"negative samples", attempt(with(report, "samples", "-24")), "'samples' is -24, but must be in [0, 9007199254740992]"},
+      {"more targets than can be counted", attempt(with(report, "targets", "9223372036854775807")),
+       "'targets' is 9223372036854775807, but"},
+      {"micro-batches that overflow", changed("micro", "9223372036854775807"), "'micro' is 9223372036854775807, but"},
+      {"replays that overflow", changed("replayed", "9007199254740993"), "'replayed' is 9007199254740993, but"},
+      {"optimizer that steers the terminal", changed("optimizer", "\"\\u001b]0;owned\\u0007\""),
+       "'optimizer' is '\\x1b]0;owned\\x07', which is no name"},
       {"loss in words", attempt(with(report, "loss", "\"low\"")), "'loss' is missing or of the wrong type"},
       {"replayed without an overflow", attempt(without(report, "overflow")), "report and its overflow contradict"},
       {"overflow of nothing", attempt(with(report, "overflow", "{")), "'parameter' is missing or of the wrong type"},
       {"parameter that steers the terminal", attempt(with(report, "overflow", "{\"parameter\":\"\\u001b[2J\"")),
-       "'parameter' is '\\x1b[2J', which is no parameter's name"},
+       "'parameter' is '\\x1b[2J', which is no name"},
+      {"parameter that steers by the second set", attempt(with(report, "overflow", "{\"parameter\":\"\\u009b2J\"")),
+       "'parameter' is '\\xc2\\x9b2J', which is no name"},
       {"open window of a number", open_window("1"), "'open_window' is no object"},
       {"open window without samples", open_window("{\"micro_batches\":1}"),
        "'samples' is missing or of the wrong type"},

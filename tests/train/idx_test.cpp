@@ -58,6 +58,16 @@ TEST(Idx, ReadsWhatCompressesAsWellAsDeflateCan) {
   EXPECT_EQ(parse(file).data.size(), std::size_t{1} << 24);
 }
 
+// RFC 1952, section 2.2: what `cat a.gz b.gz` makes is the content of both.
+TEST(Idx, ReadsAFileOfSeveralGzipMembers) {
+  for (std::size_t cut = 0; cut <= six.size(); ++cut) {
+    const std::string file = gzip(six.substr(0, cut)) + gzip(six.substr(cut));
+    EXPECT_THAT(parse(file).data, ElementsAre('a', 'b', 'c', 'd', 'e', 'f')) << cut;
+    EXPECT_THAT(idx_refusal(file + gzip("g")), HasSubstr("trailing bytes")) << cut;
+    EXPECT_THAT(idx_refusal(file + "g"), HasSubstr("1 bytes follow the end of the compressed data")) << cut;
+  }
+}
+
 TEST(Idx, EveryTruncationIsAnErrorThatSaysSo) {
   for (std::size_t size = 0; size < six.size(); ++size)
     EXPECT_THAT(idx_refusal(six.substr(0, size)), HasSubstr("truncated")) << size;

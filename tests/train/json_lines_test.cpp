@@ -204,6 +204,20 @@ TEST(TruncateAfter, ATornLastLineGoes) {
   EXPECT_EQ(read_file(path), "{\"window\":0}\n{\"window\":1}\n");
 }
 
+TEST(TruncateAfter, ALineLongerThanAnyOfTheLogGoes) {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "log.jsonl";
+  write_file(path, "{\"window\":0}\n{\"window\":1,\"text\":\"" + std::string(longest_metrics_line, 'x') + "\"}\n");
+  truncate_after(path, 9);
+  EXPECT_EQ(read_file(path), "{\"window\":0}\n");
+}
+
+TEST(TruncateAfter, APipeIsRefusedWithoutWaiting) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(mkfifo((folder / "log.jsonl").c_str(), 0600), 0);
+  EXPECT_THAT(error_of(ErrorKind::no_input, [&] { truncate_after(folder / "log.jsonl", 1); }), HasSubstr("is a pipe"));
+}
+
 TEST(TruncateAfter, AMissingFileStaysMissingAndNothingTemporaryStays) {
   const TemporaryFolder folder;
   truncate_after(folder / "none.jsonl", 5);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/train/files.h"
+#include "train/checksum.h"
 
 namespace accrue::train {
 namespace {
@@ -92,6 +93,12 @@ class ShrinkingFile : public ::testing::Test {
     write_file(folder / name, std::string(size, byte));
     return folder / name;
   }
+  // Whose time differs from that of whatever is written to it now, however coarse the system's clock is.
+  fs::path old_file_of(const char* name, std::size_t size) const {
+    const fs::path path = file_of(name, size);
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(1));
+    return path;
+  }
   static std::size_t count(const MappedFile& file, char byte) {
     return static_cast<std::size_t>(std::count(file.bytes().begin(), file.bytes().end(), byte));
   }
@@ -109,7 +116,7 @@ TEST_F(ShrinkingFile, ReadsAsZerosWhereNothingIsLeftAndIsAnError) {
   EXPECT_EQ(count(file, 'x'), page());
   EXPECT_EQ(count(file, '\0'), 4 * page());
   EXPECT_THAT(damage_of(file), AllOf(HasSubstr(file.path().string()), HasSubstr("truncated"), HasSubstr("disk failed"),
-                                     HasSubstr("put the whole file back")));
+                                     HasSubstr("put the file back as it was")));
   EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { require_intact(file.bytes().last(1)); }), HasSubstr("truncated"));
 }
 
@@ -129,11 +136,35 @@ TEST_F(ShrinkingFile, StaysDamagedWhenItGrowsAgain) {
   EXPECT_THAT(damage_of(file), HasSubstr("truncated"));
 }
 
-TEST_F(ShrinkingFile, ThatGrowsIsIntact) {
-  const MappedFile file(file_of("file", page()));
-  fs::resize_file(file.path(), 3 * page());
-  EXPECT_EQ(count(file, 'x'), page());
-  require_intact(file.bytes());
+// As `cp` over it does: no reader has met the moment in which it was short.
+TEST_F(ShrinkingFile, ThatWasWrittenAnewInTheMeantimeIsAnError) {
+  for (const std::size_t size : {page(), 2 * page()}) {
+    const MappedFile file(old_file_of("file", page()));
+    remember_content(file.bytes(), checksum64(file.bytes(), 0));
+    file_of("file", size, 'y');
+    EXPECT_EQ(count(file, 'y'), page());
+    EXPECT_THAT(damage_of(file), HasSubstr("written to"));
+    EXPECT_THAT(damage_of(file), HasSubstr("written to")) << "for good";
+  }
+}
+
+TEST_F(ShrinkingFile, OfWhichOnlyTheTimeOrTheSizeHasChangedIsIntactWhereItsContentIsRemembered) {
+  for (const bool remembered : {true, false}) {
+    const MappedFile file(old_file_of("file", page()));
+    if (remembered) remember_content(file.bytes(), checksum64(file.bytes(), 0));
+    require_intact(file.bytes());
+    const auto expect_as_remembered = [&] {
+      if (remembered)
+        require_intact(file.bytes());
+      else
+        EXPECT_THAT(damage_of(file), HasSubstr("written to"));
+    };
+    fs::last_write_time(file.path(), fs::file_time_type::clock::now() - std::chrono::minutes(1));
+    expect_as_remembered();
+    fs::resize_file(file.path(), 3 * page());
+    EXPECT_EQ(count(file, 'x'), page());
+    expect_as_remembered();
+  }
 }
 
 TEST_F(ShrinkingFile, DamagesNoOther) {

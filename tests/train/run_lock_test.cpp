@@ -135,12 +135,20 @@ TEST_F(RunLockTest, TheLineOfAProcessThatWasKilledOnAnotherHostIsTakenOver) {
   EXPECT_THAT(RunLock(run()).note(), HasSubstr("process 1 on elsewhere, which is gone"));
 }
 
-TEST_F(RunLockTest, AProcessThatLivesHasItEvenWithoutALockOfTheSystems) {
-  const Child child;
+TEST_F(RunLockTest, AProcessThatLivesAndHasTheFileOpenHasItEvenWithoutALockOfTheSystems) {
+  write_file(folder / "lock", "");
+  const FileDescriptor file(::open((folder / "lock").c_str(), O_RDWR | O_CLOEXEC));
+  const Child child;  // with a copy of that
   const std::string line = child.as_holder().to_line();
-  write_file(folder / "lock", line);
+  ASSERT_EQ(write(file.get(), line.data(), line.size()), std::ssize(line));
   EXPECT_THAT(refusal(), HasSubstr(child.name() + " is training there"));
   EXPECT_EQ(content(), line);
+}
+
+TEST_F(RunLockTest, ACopyOfADirectoryInWhichAProcessTrainsIsFree) {
+  const Child child;
+  write_file(folder / "lock", child.as_holder().to_line());
+  EXPECT_EQ(RunLock(run()).note(), "");
 }
 
 TEST_F(RunLockTest, WhoeverLocksTheFileButLeavesNoNameIsAnotherProcess) {
