@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
+#include <vector>
 
 #include "train/printable.h"
 #include "train/run_directory.h"
@@ -61,24 +62,38 @@ std::string save_checkpoint(const fs::path& run, const CheckpointContent& conten
 }
 
 std::string damage_of_checkpoint(const fs::path& checkpoint) {
-  std::string damage = damage_of_folder(checkpoint, files_of_every_checkpoint);
-  if (!damage.empty()) return damage;
+  std::vector<const char*> required(std::begin(files_of_every_checkpoint), std::end(files_of_every_checkpoint));
   std::error_code error;
-  const bool has_window = fs::exists(checkpoint / window_file, error);
-  static constexpr const char* window_files[] = {window_file};
-  return has_window ? damage_of_folder(checkpoint, window_files) : std::string();
+  if (fs::exists(checkpoint / window_file, error)) required.push_back(window_file);
+  return damage_of_folder(checkpoint, required);
 }
+
+namespace {
+
+// What DIR/latest leads to at this moment: whoever followed the link file by file might get those of two checkpoints.
+fs::path latest_of(const fs::path& run) {
+  std::error_code error;
+  return fs::canonical(run / "latest", error);
+}
+
+}  // namespace
 
 fs::path find_checkpoint(const fs::path& path) {
   std::error_code error;
-  for (const fs::path& candidate : {path / "latest", path}) {
-    if (!fs::exists(candidate / state_file, error)) continue;
-    const std::string damage = damage_of_checkpoint(candidate);
-    if (damage.empty()) return candidate;
-    fail(ErrorKind::bad_data, "{}; name an older checkpoint of the run's checkpoints/", damage);
+  for (fs::path latest = latest_of(path); fs::exists(latest / state_file, error);) {
+    const std::string damage = damage_of_checkpoint(latest);
+    if (damage.empty()) return latest;
+    // A training may have removed it meanwhile, as it had saved others.
+    const fs::path newer = latest_of(path);
+    if (newer == latest) fail(ErrorKind::bad_data, "{}; name an older checkpoint of the run's checkpoints/", damage);
+    latest = newer;
   }
-  fail(ErrorKind::no_input, "{}: no checkpoint here; a training run with --out {} makes one", path.string(),
-       path.string());
+  if (!fs::exists(path / state_file, error))
+    fail(ErrorKind::no_input, "{}: no checkpoint here; a training run with --out {} makes one", path.string(),
+         path.string());
+  if (const std::string damage = damage_of_checkpoint(path); !damage.empty())
+    fail(ErrorKind::bad_data, "{}; name an older checkpoint of the run's checkpoints/", damage);
+  return path;
 }
 
 void require_readable_checkpoint(const fs::path& checkpoint) {

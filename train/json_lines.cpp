@@ -100,6 +100,9 @@ JsonLines::JsonLines(fs::path path, Mode mode) : path_(std::move(path)), file_(o
 void JsonLines::write(const nlohmann::json& object) {
   waiting_ += object.dump() + "\n";
   write_waiting();
+  // Lest a long run without checkpoints keeps all of its log in memory.
+  constexpr std::size_t most_unsynced = 1 << 20;
+  if (unsynced_.size() > most_unsynced) sync();
 }
 
 void JsonLines::write_waiting() {
@@ -112,6 +115,7 @@ void JsonLines::write_waiting() {
   const bool all = written == waiting_.size();
   const std::size_t lines = all ? written : std::string_view(waiting_).substr(0, written).rfind('\n') + 1;
   end_ += static_cast<std::int64_t>(lines);
+  unsynced_.append(waiting_, 0, lines);
   waiting_.erase(0, lines);
   trouble_ = all ? "" : fmt::format("{} cannot be written: {}", path_.string(), log_error(error));
   // What is there of a half line. Where even that fails, the next attempt writes the same line over it.
@@ -123,10 +127,21 @@ void JsonLines::make_durable() {
   if (!trouble_.empty())
     fail(ErrorKind::io, "{}; {} lines are only in memory: free space on its disk", trouble_,
          std::count(waiting_.begin(), waiting_.end(), '\n'));
+  if (const int error = sync(); error != 0)
+    fail(ErrorKind::io, "{}: cannot be made durable: {}; check its disk", path_.string(), log_error(error));
+}
+
+// 0, or the errno of the failure.
+int JsonLines::sync() {
   const int status = uninterrupted([&] { return ::fsync(file_.get()); });
   // Devices that keep nothing say EINVAL.
-  if (status != 0 && errno != EINVAL)
-    fail(ErrorKind::io, "{}: cannot be made durable: {}; check its disk", path_.string(), log_error(errno));
+  const int error = status == 0 || errno == EINVAL ? 0 : errno;
+  if (error != 0) {
+    waiting_.insert(0, unsynced_);
+    end_ -= std::ssize(unsynced_);
+  }
+  unsynced_.clear();
+  return error;
 }
 
 namespace {
@@ -143,18 +158,23 @@ std::optional<std::int64_t> window_of(std::span<const std::uint8_t> line) {
 
 }  // namespace
 
-void truncate_after(const fs::path& path, std::int64_t windows) {
+std::int64_t truncate_after(const fs::path& path, std::int64_t windows) {
   // Only one that is not there: a log that cannot be opened now would keep windows that come again.
   std::error_code ignored;
-  if (fs::status(path, ignored).type() == fs::file_type::not_found) return;
+  const fs::file_type type = fs::status(path, ignored).type();
+  if (type == fs::file_type::not_found || type == fs::file_type::character) return -1;
   const MappedFile old(path);
-  AtomicFile fresh(path);
+  // Where a link leads to the log, it stays.
+  const fs::path target = fs::canonical(path, ignored);
+  AtomicFile fresh(target.empty() ? path : target);
+  std::int64_t last = -1;
   old.read_intact([&](std::span<const std::uint8_t> rest) {
     while (!rest.empty()) {
       const auto end = std::find(rest.begin(), rest.end(), '\n');
       const auto line = rest.first(static_cast<std::size_t>(end - rest.begin()));
       const std::optional<std::int64_t> window = window_of(line);
       if (window && *window < windows) {
+        last = std::max(last, *window);
         fresh.write(std::as_bytes(line));
         fresh.write(std::as_bytes(std::span("\n", 1)));
       }
@@ -163,6 +183,7 @@ void truncate_after(const fs::path& path, std::int64_t windows) {
     return 0;
   });
   fresh.commit();
+  return last;
 }
 
 nlohmann::json json_number(double value) {

@@ -30,23 +30,27 @@ class JsonLines {
   void write(const nlohmann::json& object);
   // Why lines wait: "DIR/metrics.jsonl cannot be written: No space left on device". Empty if none do.
   const std::string& trouble() const { return trouble_; }
-  // Writes what waits; then every line is on the disk. Throws Error(io) if one is not; those that wait go on to.
+  // Writes what waits; then every line is on the disk. Throws Error(io) if one is not: then all since the last time are
+  // written again with the next one, as the system forgets what a disk has refused to keep.
   void make_durable();
 
  private:
   void write_waiting();
+  int sync();
 
   std::filesystem::path path_;
   FileDescriptor file_;
   std::int64_t end_ = 0;  // of the last whole line in the file
   std::string waiting_;   // whole lines that are not in the file
+  std::string unsynced_;  // those at its end of which nobody knows whether they are on the disk
   std::string trouble_;
 };
 
 // Shortens a log to the objects of the first `windows` windows, those whose "window" is less, so that a run resumed
 // there continues the log without repeats; a torn last line goes too. By window and not by update: a skipped window has
 // the number of the update before it. A missing file stays missing. The old file is replaced in one durable step.
-void truncate_after(const std::filesystem::path& path, std::int64_t windows);
+// Returns the last window that it has then, or -1 if it has none. A log that leads to a device keeps nothing.
+std::int64_t truncate_after(const std::filesystem::path& path, std::int64_t windows);
 
 // A number for JsonLines, as itself or, when not finite, as a string.
 nlohmann::json json_number(double value);

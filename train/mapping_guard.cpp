@@ -97,6 +97,8 @@ void install_handler() {
   sigaction(SIGBUS, &action, nullptr);
 }
 
+constexpr std::int64_t unknown_time = -1;
+
 std::int64_t modified_at(const struct stat& info) {
   return info.st_mtim.tv_sec * std::int64_t{1'000'000'000} + info.st_mtim.tv_nsec;
 }
@@ -119,7 +121,8 @@ bool is_intact(GuardedMapping& mapping) {
   struct stat info = {};
   if (fstat(mapping.fd, &info) != 0) return true;
   if (static_cast<std::uintptr_t>(info.st_size) < bytes_of(mapping).size()) return false;
-  return modified_at(info) == mapping.modified || has_same_content(mapping, modified_at(info));
+  const std::int64_t known = mapping.modified;
+  return known == unknown_time || modified_at(info) == known || has_same_content(mapping, modified_at(info));
 }
 
 GuardedMapping* find_mapping(std::span<const std::uint8_t> bytes) {
@@ -136,7 +139,7 @@ int guard_mapping(std::span<const std::uint8_t> bytes, int fd, std::string name)
     GuardedMapping& mapping = guarded_mappings[static_cast<std::size_t>(place)];
     if (mapping.begin != mapping.end) continue;
     struct stat info = {};
-    mapping.modified = fstat(fd, &info) == 0 ? modified_at(info) : 0;
+    mapping.modified = fstat(fd, &info) == 0 ? modified_at(info) : unknown_time;
     mapping.fd = fd;
     mapping.name = std::move(name);
     mapping.checksum.reset();

@@ -143,17 +143,22 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   if (!start_.point()) return;
   const ResumePoint& point = *start_.point();
   const ResumedCheckpoint saved = resume_checkpoint(point.checkpoint, settings_, parameters, optimizer, accumulator);
-  trainer.restore(saved.trainer);
+  trainer.restore(saved.trainer,
+                  start_.continues() ? Trainer::CheckpointOf::this_run : Trainer::CheckpointOf::another_run);
+  std::string lost;
   if (start_.continues()) {
-    set_aside(point);
-    // Where the run was killed between the end of its last checkpoint and what comes after it.
+    saved_progress_ = describe_progress(accumulator);
+    // Before what they may point at gets another name. And where the run was killed between the end of its last
+    // checkpoint and what comes after it.
     point_links(options_.out, point.checkpoint.filename().string());
+    set_aside(point);
     if (!options_.keep) keep_as_before(saved.settings);
     if (keep_ > 0) prune_checkpoints(options_.out, keep_);
-    truncate_after(metrics_path(), accumulator.next_window() - (saved.trainer.unlogged ? 1 : 0));
+    lost = cut_log(accumulator.next_window() - (saved.trainer.unlogged ? 1 : 0));
     metrics_ = std::make_unique<JsonLines>(metrics_path(), JsonLines::Mode::append);
   }
   for (const std::string& note : point.notes) console_.print("{}\n", note);
+  if (!lost.empty()) console_.warn("warning: {}\n", lost);
   const bool all_done = accumulator.counters().update >= options_.steps && !saved.trainer.unlogged;
   console_.print("Resuming {} at {}{}\n", start_.continues() ? options_.out : point.checkpoint.string(),
                  describe_progress(accumulator),
@@ -161,6 +166,15 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   for (const std::string& line : changed_rules(saved.settings, settings_)) console_.print("{}\n", line);
   if (saved.window_starts_again)
     console_.print("the window that was begun starts again, as the rules of its sums have changed\n");
+}
+
+// Ends the log with what the checkpoint knows of. Returns what it does not have of that: what the disk had refused, and
+// a kill has taken from memory.
+std::string Run::cut_log(std::int64_t windows) const {
+  const std::int64_t last = truncate_after(metrics_path(), windows);
+  if (last == windows - 1) return {};
+  return fmt::format("{} ends with window {}, but the checkpoint has {} windows: the lines between are lost",
+                     metrics_path().string(), last, windows);
 }
 
 // A run that keeps more than usual must not lose that because the option was left out once.
@@ -200,6 +214,7 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
           .optimizer = optimizer,
           .accumulator = accumulator,
           .trainer = state});
+    saved_progress_ = describe_progress(accumulator);
   };
   trainer.on_save_failed = [&](const std::string& reason) {
     progress_.finish();
@@ -214,7 +229,7 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   metrics_->make_durable();  // now or never
   if (end == TrainingEnd::stopped)
     fail(ErrorKind::stopped, "stopped by {} at {}, which is saved; the same command with --resume goes on",
-         signals.signal_name(), describe_progress(accumulator));
+         signals.signal_name(), saved_progress_);
   console_.print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(),
                  metrics_path().string());
 }

@@ -48,6 +48,7 @@ class Run {
 
  private:
   void begin();
+  std::string cut_log(std::int64_t windows) const;
   void keep_as_before(const RunSettings& saved);
   std::string describe_progress(const Accumulator& accumulator) const;
   void log(const WindowRecord& record);
@@ -64,6 +65,7 @@ class Run {
   RunStart start_;
   std::unique_ptr<JsonLines> metrics_;
   bool log_is_late_ = false;
+  std::string saved_progress_;  // of the newest checkpoint
   Console console_;
   Progress progress_;
   double window_seconds_ = 0;  // for the estimate of what remains

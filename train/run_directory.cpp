@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -128,8 +129,15 @@ void require_new_run(const fs::path& run) {
 
 void make_run_directory(const fs::path& run) {
   std::error_code error;
-  fs::create_directories(run / "checkpoints", error);
+  const fs::path folder = fs::absolute(run / "checkpoints").lexically_normal();
+  fs::path there = folder;
+  while (!fs::exists(there, error) && there.has_relative_path()) there = there.parent_path();
+  fs::create_directories(folder, error);
   if (error) fail(ErrorKind::cannot_create, "--out {}: cannot be created: {}", run.string(), error.message());
+  // A power cut must not take the name of a directory in whose depth files are durable. One that may be written to but
+  // not read cannot be asked for that.
+  for (fs::path made = folder; made != there && access(made.parent_path().c_str(), R_OK) == 0; made = made.parent_path())
+    make_durable(made.parent_path());
 }
 
 bool holds_a_run(const fs::path& run) {

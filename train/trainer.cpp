@@ -32,13 +32,14 @@ Trainer::Trainer(Accumulator& accumulator, LossFunction loss, const Dataset& dat
 
 Trainer::~Trainer() { accumulator_.on_overflow = nullptr; }
 
-void Trainer::restore(TrainerState state) {
+void Trainer::restore(TrainerState state, CheckpointOf run) {
   const std::int64_t arrived = accumulator_.samples_in_window();
   if (accumulator_.window_open() && arrived >= windows_.window(accumulator_.next_window()).count)
     fail(ErrorKind::bad_data, "the checkpoint has {} samples of window {}, which has no more than {}; it is damaged",
          arrived, accumulator_.next_window(), windows_.window(accumulator_.next_window()).count);
   replayed_ = std::move(state.replayed);
   unlogged_ = std::move(state.unlogged);
+  if (run == CheckpointOf::this_run) saved_at_ = position();
 }
 
 std::vector<MicroBatch> Trainer::micro_batches_of(std::int64_t window, std::int64_t first_sample) const {
@@ -74,7 +75,6 @@ std::optional<WindowReport> Trainer::run_micro_batch(const Batch& batch) {
     accumulator_.abandon_micro_batch();
     throw;
   }
-  saved_ = false;
   return accumulator_.accumulate(tape, loss);
 }
 
@@ -129,7 +129,7 @@ void Trainer::explain_overflow(WindowReport& report) {
 bool Trainer::due(std::int64_t every, std::int64_t update) const { return every > 0 && update % every == 0; }
 
 bool Trainer::save_is_due_by_time() const {
-  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - saved_at_;
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - last_save_;
   return options_.save_every.seconds > 0 && passed.count() >= options_.save_every.seconds;
 }
 
@@ -138,13 +138,22 @@ bool Trainer::must_know() const {
   return next == options_.steps || due(options_.evaluate_every, next) || due(options_.save_every.updates, next);
 }
 
+Trainer::Position Trainer::position() const {
+  const Accumulator::State state = accumulator_.state();
+  return {.window = state.window,
+          .replayed = state.step.replayed,
+          .samples = state.samples_in_window,
+          .evaluated = !unlogged_};
+}
+
 void Trainer::save() {
   if (on_save) on_save();
-  saved_ = true;
+  saved_at_ = position();
 }
 
 void Trainer::save_on_the_way() {
-  saved_at_ = std::chrono::steady_clock::now();
+  last_save_ = std::chrono::steady_clock::now();
+  if (is_saved()) return;
   try {
     save();
   } catch (const Error& error) {
@@ -159,17 +168,16 @@ void Trainer::save_on_the_way() {
 }
 
 // The error under way is the one to be told, whatever comes on top of it.
-void Trainer::save_before_failing() {
+void Trainer::save_before_failing(const std::function<std::optional<WindowReport>()>& last_report) {
   try {
-    handle(accumulator_.flush());
+    handle(last_report());
   } catch (const std::exception&) {
     // What the last window has met, or its evaluation: either comes again when the run is resumed.
   } catch (const Interrupted&) {
   }
-  const bool nothing_done = accumulator_.state().micro == 0;
-  if (saved_ || nothing_done) return;
   try {
-    save_on_the_way();
+    const bool nothing_done = accumulator_.state().micro == 0;
+    if (!nothing_done) save_on_the_way();
   } catch (const std::exception& error) {
     if (on_save_failed) on_save_failed(error.what());
   }
@@ -198,7 +206,6 @@ WindowRecord Trainer::record_of(const WindowReport& report) {
 void Trainer::handle(const std::optional<WindowReport>& report) {
   if (!report) return;
   update_ = report->update;
-  saved_ = false;
   if (report->outcome == Outcome::replayed) {
     replayed_.push_back(*report);
     return;
@@ -245,28 +252,24 @@ TrainingEnd Trainer::train() {
 
 TrainingEnd Trainer::run() {
   Allocator::of(device_).reset_peak();
-  const Accumulator::State before = accumulator_.state();
-  update_ = before.step.update;
-  saved_ = before.micro > 0;  // a restored state is that of a checkpoint
-  saved_at_ = std::chrono::steady_clock::now();
+  update_ = accumulator_.state().step.update;
+  last_save_ = std::chrono::steady_clock::now();
   stop_ = false;
   TrainingEnd end = TrainingEnd::finished;
   try {
     end = train();
   } catch (const Error& error) {
     // The window that ends a diverged run is closed and counted: it has a report like any other.
-    if (error.kind() == ErrorKind::numeric && !accumulator_.window_open()) {
-      handle(accumulator_.last_window());
-      save();
-    } else if (error.kind() != ErrorKind::internal && error.kind() != ErrorKind::numeric) {
-      save_before_failing();
-    }
+    if (error.kind() == ErrorKind::numeric && !accumulator_.window_open())
+      save_before_failing([this] { return accumulator_.last_window(); });
+    else if (error.kind() != ErrorKind::internal && error.kind() != ErrorKind::numeric)
+      save_before_failing([this] { return accumulator_.flush(); });
     throw;
   } catch (const std::bad_alloc&) {
-    save_before_failing();
+    save_before_failing([this] { return accumulator_.flush(); });
     throw;
   }
-  if (!saved_) save();
+  if (!is_saved()) save();
   return end;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -77,9 +78,10 @@ class Trainer {
 
   // When on_save is called.
   TrainerState state() const { return {.replayed = replayed_, .unlogged = unlogged_}; }
-  // Before run(), with an accumulator that was restored from the same checkpoint. Throws Error(bad_data) if its open
-  // window has more samples than there are in one.
-  void restore(TrainerState state);
+  // Before run(), with an accumulator that was restored from the same checkpoint: one of this run, or of another that it
+  // goes on from. Throws Error(bad_data) if its open window has more samples than there are in one.
+  enum class CheckpointOf { this_run, another_run };
+  void restore(TrainerState state, CheckpointOf run = CheckpointOf::this_run);
 
  private:
   // The window that comes, or the rest of the open one, up to a stop. Returns the report that is due at its end.
@@ -101,10 +103,20 @@ class Trainer {
   void explain_overflow(WindowReport& report);
   WindowRecord record_of(const WindowReport& report);
   void require_targets(const WindowReport& report);
+  // How far training has come; compares with other positions of the run. Not while reports are under way.
+  struct Position {
+    std::int64_t window, replayed, samples;  // replayed: an attempt at a window that overflowed is progress, too
+    bool evaluated;
+    friend auto operator<=>(const Position&, const Position&) = default;
+  };
+  Position position() const;
+  // Whether a checkpoint of this run has all of it, or more: a micro-batch that was rolled back may have taken with it
+  // what was saved inside the window.
+  bool is_saved() const { return saved_at_ && position() <= *saved_at_; }
   TrainingEnd train();
   void save();
   void save_on_the_way();
-  void save_before_failing();
+  void save_before_failing(const std::function<std::optional<WindowReport>()>& last_report);
 
   Accumulator& accumulator_;
   LossFunction loss_;
@@ -118,8 +130,9 @@ class Trainer {
   std::int64_t update_ = 0, empty_in_a_row_ = 0;
   std::vector<WindowReport> replayed_;    // of the window that comes next
   std::optional<WindowReport> unlogged_;  // its evaluation was interrupted
-  bool stop_ = false, saved_ = false;
-  std::chrono::steady_clock::time_point saved_at_;
+  bool stop_ = false;
+  std::optional<Position> saved_at_;
+  std::chrono::steady_clock::time_point last_save_;
 };
 
 }  // namespace accrue::train

@@ -28,16 +28,22 @@ def micro_batches_in_open_window(run):
     return json.loads(state.read_text()).get("open_window", {}).get("micro_batches", 0) if state.exists() else 0
 
 
-def require_readable(run):
-    """Whoever follows DIR/latest finds a whole checkpoint, from the first one on and whatever has happened."""
+def require_readable(run, is_there_already):
+    """Whoever follows DIR/latest finds a whole checkpoint, from the first one on and whatever has happened.
+
+    Returns whether it was there; the next call must be told.
+    """
     if not (run / "latest").is_symlink():
-        return
+        if is_there_already:
+            raise Wrong(f"{run}/latest is gone")
+        return False
     for name in COMPARED_FILES:
         if not (run / "latest" / name).is_file():
             raise Wrong(f"{run}/latest/{name} is missing")
     for link in ("model.safetensors", "config.json"):
         if (run / link).is_symlink() and not (run / link).is_file():
             raise Wrong(f"{run}/{link} leads nowhere")
+    return True
 
 
 def require_same(run, reference):

@@ -96,5 +96,21 @@ TEST_F(LogFaults, WhileItGrowsKeepTheLinesBeforeAndThoseThatWait) {
     });
 }
 
+// A system forgets the pages that a disk has refused to keep, and says so once.
+TEST_F(LogFaults, WhatADiskHasNotKeptIsWrittenAgain) {
+  write_file(log(), three);
+  train::JsonLines lines(log(), train::JsonLines::Mode::append);
+  lines.write({{"window", 3}});
+  const Plan plan{.folder = folder.path().string(), .calls = changing, .action = Action::fail, .at = 1, .error = EIO};
+  const Tally tally = with_faults(plan, [&] {
+    EXPECT_THAT(error_of(ErrorKind::io, [&] { lines.make_durable(); }), HasSubstr("cannot be made durable"));
+  });
+  EXPECT_TRUE(tally.fired);
+  write_file(log(), three);  // as a crash would find it
+  lines.write({{"window", 4}});
+  lines.make_durable();
+  EXPECT_EQ(read_file(log()), std::string(three) + "{\"window\":3}\n{\"window\":4}\n");
+}
+
 }  // namespace
 }  // namespace accrue::testing::faults

@@ -32,7 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const RunSettings& now : {RunSettings{}, same_cursor}) {
     parsed(
         json_limit(size), [&] { return (require_same_data_cursor(state->settings, now), true); },
-        {ErrorKind::usage, ErrorKind::bad_data});
+        {accrue::ErrorKind::usage, accrue::ErrorKind::bad_data});
     for (const std::string& line : changed_rules(state->settings, now))
       require(!steers_a_terminal(line) && line.size() <= 1000, "a line that steers a terminal");
   }

@@ -218,6 +218,24 @@ TEST(TruncateAfter, APipeIsRefusedWithoutWaiting) {
   EXPECT_THAT(error_of(ErrorKind::no_input, [&] { truncate_after(folder / "log.jsonl", 1); }), HasSubstr("is a pipe"));
 }
 
+TEST(TruncateAfter, SaysWhichWindowIsTheLast) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(truncate_after(folder / "log.jsonl", 5), -1);
+  write_file(folder / "log.jsonl", "{\"window\":0}\n{\"window\":1}\n{\"window\":7}\n");
+  EXPECT_EQ(truncate_after(folder / "log.jsonl", 5), 1);
+  EXPECT_EQ(truncate_after(folder / "log.jsonl", 0), -1);
+  EXPECT_EQ(truncate_after("/dev/null", 5), -1);
+}
+
+TEST(TruncateAfter, ALinkStaysOne) {
+  const TemporaryFolder folder;
+  write_file(folder / "elsewhere", "{\"window\":0}\n{\"window\":1}\n");
+  fs::create_symlink("elsewhere", folder / "log.jsonl");
+  truncate_after(folder / "log.jsonl", 1);
+  EXPECT_TRUE(fs::is_symlink(folder / "log.jsonl"));
+  EXPECT_EQ(read_file(folder / "elsewhere"), "{\"window\":0}\n");
+}
+
 TEST(TruncateAfter, AMissingFileStaysMissingAndNothingTemporaryStays) {
   const TemporaryFolder folder;
   truncate_after(folder / "none.jsonl", 5);

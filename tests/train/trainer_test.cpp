@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "tests/testing/sweep.h"
 #include "tests/testing/training_data.h"
@@ -203,9 +205,53 @@ TEST(Trainer, AnEvaluationThatMustNotBeWaitedForIsMadeUpForInTheNextRun) {
     ASSERT_TRUE(run.trainer.state().unlogged.has_value());
     EXPECT_EQ(run.trainer.state().unlogged->update, update);
     run.trainer.must_stop_at_once = nullptr;
+    std::optional<WindowReport> unlogged = run.trainer.state().unlogged;
+    run.trainer.on_save = [&] { unlogged = run.trainer.state().unlogged; };
     EXPECT_EQ(run.trainer.run(), TrainingEnd::finished);
     ASSERT_EQ(run.records.size(), 3u);
     for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(run.records[i].validation_loss, whole.records[i].validation_loss);
+    EXPECT_FALSE(unlogged.has_value()) << "the checkpoint at the end still asks for the evaluation";
+  }
+}
+
+// A micro-batch that is rolled back to the window's beginning must not bury what was saved inside the window.
+TEST(Trainer, AStateBehindItsCheckpointIsNotSaved) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(12, 8), 1));
+  TrainerOptions o = options(2, 3, 3);
+  o.save_every.seconds = 1e-9;  // after every micro-batch
+  std::int64_t behind = 0;
+  for (std::int64_t polls = 1;; polls += 11) {
+    TrainerRun run(data, o, small_gpt(), Device::cpu());
+    const auto position = [&] {
+      const Accumulator::State state = run.training.accumulator.state();
+      return std::pair(state.window, state.samples_in_window);
+    };
+    std::vector<std::pair<std::int64_t, std::int64_t>> saved;
+    run.trainer.on_save = [&] { saved.push_back(position()); };
+    std::int64_t asked = 0;
+    run.trainer.must_stop_at_once = [&] { return ++asked >= polls; };
+    const TrainingEnd end = run.trainer.run();
+    EXPECT_EQ(std::adjacent_find(saved.begin(), saved.end(), std::greater_equal<>()), saved.end());
+    if (end == TrainingEnd::finished) break;
+    if (!saved.empty() && position() < saved.back()) ++behind;
+  }
+  EXPECT_GT(behind, 0);
+}
+
+// The checkpoint that a run begins with lies in another directory: it needs one of its own, even where nothing is left
+// to do.
+TEST(Trainer, ARunThatBeginsWithACheckpointOfAnotherSavesItsOwn) {
+  const MemoryDataset data(gpt_samples(small_gpt(), {8, 8}, 1));
+  for (const auto from : {Trainer::CheckpointOf::this_run, Trainer::CheckpointOf::another_run}) {
+    TrainerRun run(data, options(1, 1, 2), small_gpt(), Device::cpu());
+    run.run();
+    int saves = 0;
+    Trainer next(run.training.accumulator, [](Tape&, const Batch&) { return nn::Loss(); }, data, nullptr,
+                 options(1, 1, 2), Device::cpu());
+    next.on_save = [&] { ++saves; };
+    next.restore({}, from);
+    EXPECT_EQ(next.run(), TrainingEnd::finished);
+    EXPECT_EQ(saves, from == Trainer::CheckpointOf::another_run ? 1 : 0);
   }
 }
 
@@ -340,6 +386,16 @@ TEST(Trainer, SavesTheIntactWeightsBeforeItGivesUpOnADivergedRun) {
   EXPECT_EQ(std::ssize(run.records), saved[0].window);
   EXPECT_EQ(run.records.back().report.outcome, Outcome::skipped);
   EXPECT_EQ(saved[0].window, saved[0].update + saved[0].skipped + saved[0].empty);  // contract 5
+}
+
+TEST(Trainer, ADivergedRunSaysSoAlsoWhereItCannotSave) {
+  const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(4, 8), 1));
+  TrainerRun run(data, options(1, 1, 100), small_gpt(), Device::cpu(), {.schedule = {.peak = 1e30f}, .patience = 3});
+  std::vector<std::string> failures;
+  run.trainer.on_save = [] { fail(ErrorKind::io, "the disk is full"); };
+  run.trainer.on_save_failed = [&](const std::string& reason) { failures.push_back(reason); };
+  EXPECT_THAT(error_message([&] { run.run(); }, ErrorKind::numeric), HasSubstr("not finite"));
+  EXPECT_THAT(failures, ElementsAre("the disk is full"));
 }
 
 TEST(Trainer, AnOpenWindowOfMoreSamplesThanThereAreIsBadData) {
