@@ -1,0 +1,68 @@
+"""A report as text: the machine, its peaks, a line for each benchmark."""
+
+import statistics
+
+from measure import noise
+
+HEADINGS = ["kernel", "dtype", "size", "device", "cache", "time", "±", "GB/s", "GFLOP/s", "% of peak", "% of GEMM"]
+LEFT = 5  # columns that are words
+
+
+def duration(seconds):
+    for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}" if seconds * factor < 1000 else f"{seconds * factor:,.0f} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def rate(amount, seconds):
+    if not amount:
+        return ""
+    value = amount / seconds * 1e-9
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def percentage(values):
+    return f"{statistics.median(values):.0f}" if values else ""
+
+
+def cells(series):
+    seconds = statistics.median(series.seconds)
+    words = [series.part(which) for which in ("operation", "dtype", "size", "device", "cache")]
+    return [*words, duration(seconds), f"{100 * noise.spread(series.seconds):.0f} %", rate(series.bytes, seconds),
+            rate(series.flop, seconds), percentage(series.of_peak), percentage(series.of_gemm)]
+
+
+def aligned(rows, left=LEFT):
+    """Rows of cells as lines, the first `left` columns to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) if column < left else cell.rjust(width)
+                        for column, (cell, width) in enumerate(zip(row, widths))).rstrip()
+
+
+def machine(context):
+    """One line that says where the figures are from."""
+    known = [context.get(key) for key in ("cpu", "instruction_set", "compiler", "build_type", "gemm_library", "revision")]
+    threads = context.get("cpu_threads")
+    gpu = context.get("cuda", "")
+    return ", ".join([str(word) for word in known if word] + ([f"{threads} threads"] if threads else [])
+                     + ([gpu] if "compute capability" in gpu else []))
+
+
+def peak_lines(peaks):
+    for name, value in peaks.items():
+        unit = "GB/s" if name.startswith("copy") else "GFLOP/s"
+        yield f"peak {name}: {value * 1e-9:,.1f} {unit}"
+
+
+def lines(report):
+    """The whole text, line by line."""
+    yield machine(report.context)
+    yield from peak_lines(report.peaks)
+    if report.series:
+        yield ""
+        yield from aligned([HEADINGS, *(cells(series) for series in report.series.values())])
+    if report.errors:
+        yield ""
+        yield from (f"FAILED {name}: {message}" for name, message in report.errors.items())
