@@ -9,7 +9,8 @@ CHARACTER, LINE = 6.1, 11  # about what a letter of a label takes, in pixels
 
 def with_prefix(value, unit):
     """12345 as "12.3 k" and the unit; below 1 without a prefix."""
-    factor, prefix = next(((factor, prefix) for factor, prefix in PREFIXES if value >= factor), (1, ""))
+    # 999.7 M is 1 G in three digits.
+    factor, prefix = next(((factor, prefix) for factor, prefix in PREFIXES if value >= 0.9995 * factor), (1, ""))
     return f"{value / factor:.3g} {prefix}{unit}"
 
 

@@ -8,18 +8,20 @@ HEADINGS = ["kernel", "dtype", "size", "device", "cache", "time", "±", "GB/s", 
 LEFT = 5  # columns that are words
 
 
+def three_digits(value):
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
 def duration(seconds):
-    for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}" if seconds * factor < 1000 else f"{seconds * factor:,.0f} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+    unit, factor = next(((unit, factor) for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)) if seconds * factor >= 1),
+                        ("ns", 1e9))
+    return f"{three_digits(seconds * factor)} {unit}"
 
 
 def rate(amount, seconds):
     if not amount:
         return ""
-    value = amount / seconds * 1e-9
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return three_digits(amount / seconds * 1e-9)
 
 
 def percentage(values):
