@@ -9,6 +9,7 @@ import json
 import math
 import pathlib
 import re
+import statistics
 
 BAD_DATA, NO_INPUT = 65, 66  # docs/exit-codes.md
 NANOSECONDS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
@@ -51,8 +52,13 @@ class Report:
 
     context: dict
     series: dict
-    peaks: dict  # "copy/cpu" -> bytes/s; "fma/f32/cpu", "gemm/f32/cpu", "products/bf16/cuda" -> FLOP/s
+    peak_values: dict  # "copy/cpu" -> [bytes/s]; "fma/f32/cpu", "gemm/f32/cpu", "products/bf16/cuda" -> [FLOP/s]
     errors: dict  # name -> message
+
+    @property
+    def peaks(self):
+        """Their medians."""
+        return {name: statistics.median(values) for name, values in self.peak_values.items()}
 
 
 def bare(name):
@@ -124,7 +130,8 @@ def understood(document, path):
         if row.get("error_occurred"):
             report.errors[name] = row.get("error_message", "it does not say why")
         elif name.startswith("peak/"):
-            report.peaks[name.removeprefix("peak/")] = number(row, "bytes/s" if "bytes/s" in row else "FLOP/s", path)
+            value = number(row, "bytes/s" if "bytes/s" in row else "FLOP/s", path)
+            report.peak_values.setdefault(name.removeprefix("peak/"), []).append(value)
         else:
             add_repetition(report.series.setdefault(name, Series(name)), row, path)
     return report
@@ -139,14 +146,18 @@ def rounded(value):
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def condensed(document, facts, order):
-    """The document as it is kept: its context with `facts` besides, its benchmarks after the peaks in this order."""
-    context = {key: value for key, value in document["context"].items() if key not in LEFT_OUT}
+def condensed(rounds, facts, order):
+    """The documents of rounds as one that is kept, each round a repetition.
+
+    The context is that of the first round, with `facts` besides; the benchmarks come after the peaks, in this order.
+    """
+    context = {key: value for key, value in rounds[0]["context"].items() if key not in LEFT_OUT}
     if "executable" in context:
         context["executable"] = pathlib.PurePath(context["executable"]).name
+    rows = [{**row, "repetition_index": index} for index, document in enumerate(rounds)
+            for row in rows_of(document, "the report")]
     place = {name: number for number, name in enumerate(order)}
-    rows = sorted(rows_of(document, "the report"),
-                  key=lambda row: (place.get(row["name"], -1), row.get("repetition_index", 0)))
+    rows.sort(key=lambda row: (place.get(row["name"], -1), row["name"] if row["name"] not in place else ""))
     return {"context": {**context, **facts},
             "benchmarks": [{key: rounded(row[key]) for key in KEPT if key in row} for row in rows]}
 

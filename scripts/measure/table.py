@@ -52,16 +52,16 @@ def machine(context):
                      + ([gpu] if "compute capability" in gpu else []))
 
 
-def peak_lines(peaks):
-    for name, value in peaks.items():
+def peak_lines(report):
+    for name, values in report.peak_values.items():
         unit = "GB/s" if name.startswith("copy") else "GFLOP/s"
-        yield f"peak {name}: {value * 1e-9:,.1f} {unit}"
+        yield f"peak {name}: {statistics.median(values) * 1e-9:,.1f} {unit} ± {100 * noise.spread(values):.0f} %"
 
 
 def lines(report):
     """The whole text, line by line."""
     yield machine(report.context)
-    yield from peak_lines(report.peaks)
+    yield from peak_lines(report)
     if report.series:
         yield ""
         yield from aligned([HEADINGS, *(cells(series) for series in report.series.values())])

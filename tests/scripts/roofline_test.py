@@ -91,6 +91,11 @@ class Roofline(unittest.TestCase):
         (pair,) = [line for line in root.iter(f"{SVG}line") if line.get("class") == "pair"]
         self.assertEqual(pair.get("x1"), pair.get("x2"))
 
+    def test_leaves_out_tiny_sizes_among_others(self):
+        tiny, real = rows("add/f32/tiny/cpu/warm", [1], flop=1e6), rows("add/f32/a/cpu/warm", [1], flop=1e6)
+        self.assertEqual(set(points(drawn(tiny, real))), {"add/f32/a/cpu/warm"})
+        self.assertEqual(set(points(drawn(tiny))), {"add/f32/tiny/cpu/warm"})
+
     def test_labels_are_inside_and_lie_on_no_other(self):
         root = drawn(*(rows(f"operation_{i}/f32/a/cpu/warm", [1 + 0.02 * i], flop=1e5 * (1 + i % 3)) for i in range(30)))
         boxes = [(float(text.get("x")), float(text.get("y")), len(text.text)) for text in root.iter(f"{SVG}text")
