@@ -18,6 +18,11 @@ def duration(seconds):
     return f"{three_digits(seconds * factor)} {unit}"
 
 
+def half_width(values):
+    """Of the noise band, in percent; nothing where there are too few values for one."""
+    return f"{100 * noise.spread(values):.0f} %" if noise.rank(len(values)) else ""
+
+
 def rate(amount, seconds):
     if not amount:
         return ""
@@ -31,7 +36,7 @@ def percentage(values):
 def cells(series):
     seconds = statistics.median(series.seconds)
     words = [series.part(which) for which in ("operation", "dtype", "size", "device", "cache")]
-    return [*words, duration(seconds), f"{100 * noise.spread(series.seconds):.0f} %", rate(series.bytes, seconds),
+    return [*words, duration(seconds), half_width(series.seconds), rate(series.bytes, seconds),
             rate(series.flop, seconds), percentage(series.of_peak), percentage(series.of_gemm)]
 
 
@@ -55,7 +60,7 @@ def machine(context):
 def peak_lines(report):
     for name, values in report.peak_values.items():
         unit = "GB/s" if name.startswith("copy") else "GFLOP/s"
-        yield f"peak {name}: {statistics.median(values) * 1e-9:,.1f} {unit} ± {100 * noise.spread(values):.0f} %"
+        yield f"peak {name}: {statistics.median(values) * 1e-9:,.1f} {unit}" + (f" ± {half_width(values)}" if half_width(values) else "")
 
 
 def lines(report):

@@ -58,6 +58,10 @@ class Table(unittest.TestCase):
         self.assertEqual(table.cells(read.series["add/f32/tiny/cpu/cold"]),
                          ["add", "f32", "tiny", "cpu", "cold", "1.05 ms", "5 %", "2.86", "0.952", "50", ""])
 
+    def test_shows_no_noise_where_none_is_known(self):
+        read = report.understood(document(rows("add/f32/tiny/cpu/cold", [1000])), "x")
+        self.assertEqual(table.cells(read.series["add/f32/tiny/cpu/cold"])[6], "")
+
     def test_durations_have_three_digits(self):
         for seconds, text in ((2.5, "2.5 s"), (0.0123, "12.3 ms"), (1.5e-5, "15 µs"), (4.56e-7, "456 ns"), (0.99999, "1,000 ms")):
             self.assertEqual(table.duration(seconds), text)
@@ -101,7 +105,7 @@ class WholeRun(unittest.TestCase):
             compared = subprocess.run([sys.executable, str(ROOT / "scripts/bench_compare"), str(out), str(out), "--fail-above", "0"],
                                       capture_output=True, text=True, check=False)
             self.assertEqual((compared.returncode, compared.stderr), (0, ""))
-            self.assertIn("10 benchmarks: 0 faster, 0 slower, 10 within noise", compared.stdout)
+            self.assertIn("of 10: 0 faster, 0 slower, 10 within noise", compared.stdout)
 
     def check_report(self, read):
         self.assertEqual(read.errors, {})
