@@ -1,5 +1,7 @@
 #include "bench/machine.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <fstream>
 
 #include "bench/caches.h"
