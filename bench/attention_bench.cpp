@@ -28,7 +28,7 @@ Size size_of_model(const Model& m) { return {m.name, m.batch, m.heads, m.tokens,
 // Those of the models, and what else users have: odd lengths, wide heads, long contexts, dropout.
 std::vector<Size> sizes(Device device) {
   std::vector<Size> all;
-  for (const Model& model : models(device)) all.push_back(size_of_model(model));
+  for (const Model& model : gpts(device)) all.push_back(size_of_model(model));
   all.push_back({"odd_255x80", 4, 4, 255, 80});
   all.push_back({"dropout_256x64", 8, 6, 256, 64, 0.1f});
   if (device.kind == DeviceKind::cpu) {

@@ -4,67 +4,88 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
+#include <optional>
 #include <random>
 
+#include "bench/gemm_peak.h"
+#include "bench/measure.h"
 #include "bench/peak.h"
 #include "core/cuda_devices.h"
 
 namespace accrue::bench {
 namespace {
 
-constexpr double cold_bytes = 256 << 20;  // several times the second-level cache of any GPU up to Hopper
-constexpr double most_copies = 64;
-constexpr double seconds_between_waits = 2e-3;
-constexpr std::int64_t most_calls_between_waits = 1000;
-
 std::vector<std::function<void()>>& registrations() {
   static std::vector<std::function<void()>> all;
   return all;
 }
 
-// The work with operands of its own, as often as it takes that none is in the GPU's cache when its turn comes. Not
-// where that would take very many: such a call is all launch, cold or not.
-std::vector<Work> cold_copies(Device device, const MakeWork& make) {
-  std::vector<Work> copies = {make()};
-  if (device.kind == DeviceKind::cpu || copies.front().bytes == 0) return copies;
-  const double wanted = cold_bytes / copies.front().bytes;
-  if (wanted > most_copies) return copies;
-  while (static_cast<double>(copies.size()) < wanted) copies.push_back(make());
-  return copies;
+std::optional<DeviceKind>& only_kind() {
+  static std::optional<DeviceKind> kind;
+  return kind;
 }
 
-// Seconds a call of this work would take at the measured peak.
+// FLOP/s that no product of this variant exceeds.
+double product_roof(const Variant& variant) {
+  return variant.device.kind == DeviceKind::cuda ? product_peak(variant) : cpu_multiply_add_peak();
+}
+
 double ideal_seconds(const Work& work, const Variant& variant) {
-  return work.bound == Bound::products ? work.flop / product_peak(variant) : work.bytes / copy_peak(variant.device);
+  return work.bound == Bound::products ? work.flop / product_roof(variant) : work.bytes / copy_peak(variant.device);
 }
 
-void report(benchmark::State& state, const Work& work, const Variant& variant, double seconds) {
+void report(benchmark::State& state, const Work& work, const Variant& variant, double seconds_a_call) {
   const auto calls = static_cast<double>(state.iterations());
   if (work.bytes > 0) state.SetBytesProcessed(static_cast<std::int64_t>(calls * work.bytes));
   if (work.flop > 0)
     state.counters["FLOP/s"] = benchmark::Counter(work.flop, benchmark::Counter::kIsIterationInvariantRate);
-  if (work.bound != Bound::nothing) state.counters["%peak"] = 100 * ideal_seconds(work, variant) * calls / seconds;
+  if (work.bound != Bound::nothing) state.counters["%peak"] = 100 * ideal_seconds(work, variant) / seconds_a_call;
+  if (work.bound == Bound::products && variant.device.kind == DeviceKind::cpu)
+    state.counters["%gemm"] = 100 * work.flop / cpu_gemm_peak() / seconds_a_call;
 }
 
-// Waiting for a GPU costs as much as a small kernel: many calls go by between two waits.
-void measure(benchmark::State& state, const Variant& variant, const MakeWork& make) {
-  kernels::set_matmul_precision(variant.precision);
-  const std::vector<Work> copies = cold_copies(variant.device, make);
-  const auto count = static_cast<std::int64_t>(copies.size());
-  std::int64_t turn = 0;
-  const auto call_in_turn = [&](std::int64_t) { copies[static_cast<std::size_t>(turn++ % count)].call(); };
-
-  seconds_of(variant.device, count, call_in_turn);  // maps pages, loads kernels, chooses algorithms
-  const double one = seconds_of(variant.device, count, call_in_turn) / static_cast<double>(count);
-  const auto calls = static_cast<std::int64_t>(
-      std::clamp<double>(seconds_between_waits / one, 1, static_cast<double>(most_calls_between_waits)));
+// `batch` is found in the first run and stays: Google Benchmark wants as many iterations in every repetition.
+void run_in_batches(benchmark::State& state, const Variant& variant, const Calls& calls, std::int64_t& batch) {
+  if (batch == 0) batch = calls.batch();
   double seconds = 0;
-  while (state.KeepRunningBatch(calls)) {
-    const double taken = seconds_of(variant.device, calls, call_in_turn);
+  while (state.KeepRunningBatch(batch)) {
+    const double taken = calls.seconds_of_batch(batch);
     state.SetIterationTime(taken);
     seconds += taken;
   }
-  report(state, copies.front(), variant, seconds);
+  report(state, calls.work(), variant, seconds / static_cast<double>(state.iterations()));
+}
+
+// One iteration, whose time is the median of its calls: emptying the caches takes longer than most calls, and does not
+// count as measured time, of which --benchmark_min_time would demand much.
+void run_cold_on_cpu(benchmark::State& state, const Variant& variant, const Calls& calls) {
+  double seconds = 0;
+  for (auto _ : state) {
+    seconds = calls.cold_seconds();
+    state.SetIterationTime(seconds);
+  }
+  report(state, calls.work(), variant, seconds);
+}
+
+void register_one(const std::string& name, const Variant& variant, Cache cache, const MakeWork& make) {
+  const bool empties_caches = cache == Cache::cold && variant.device.kind == DeviceKind::cpu;
+  auto* registered = benchmark::RegisterBenchmark(
+      name.c_str(), [=, batch = std::make_shared<std::int64_t>(0)](benchmark::State& state) {
+        try {
+          kernels::set_matmul_precision(variant.precision);
+          const Calls calls(variant.device, cache, make);
+          empties_caches ? run_cold_on_cpu(state, variant, calls) : run_in_batches(state, variant, calls, *batch);
+        } catch (const Error& error) {
+          state.SkipWithError(error.what());
+        }
+      });
+  registered->UseManualTime()->Unit(benchmark::kMicrosecond);
+  if (empties_caches) registered->Iterations(1);
+}
+
+bool is_all_launch(Device device, const std::string& size) {
+  return device.kind == DeviceKind::cuda && (size == tiny.name || size == odd_small.name);
 }
 
 }  // namespace
@@ -78,26 +99,24 @@ std::string Variant::device_name() const { return device.kind == DeviceKind::cud
 std::vector<Device> devices() {
   std::vector<Device> all = {Device::cpu()};
   if (cuda::usable(0)) all.push_back(Device::cuda());
+  if (only_kind()) std::erase_if(all, [](Device device) { return device.kind != *only_kind(); });
   return all;
 }
+
+void use_only(DeviceKind kind) { only_kind() = kind; }
 
 std::vector<Variant> variants(Device device) {
   if (device.kind == DeviceKind::cpu) return {{.device = device}};
   return {{.device = device}, {.device = device, .dtype = DType::bf16}};
 }
 
-void add_benchmark(const std::string& name, const Variant& variant, const std::string& size, MakeWork make) {
+void add_benchmark(const std::string& name, const Variant& variant, const std::string& size, MakeWork make,
+                   const std::vector<Cache>& caches) {
   const std::string full = name + "/" + variant.dtype_name() + "/" + size + "/" + variant.device_name();
-  benchmark::RegisterBenchmark(full.c_str(),
-                               [variant, make = std::move(make)](benchmark::State& state) {
-                                 try {
-                                   measure(state, variant, make);
-                                 } catch (const Error& error) {
-                                   state.SkipWithError(error.what());
-                                 }
-                               })
-      ->UseManualTime()
-      ->Unit(benchmark::kMicrosecond);
+  for (const Cache cache : caches) {
+    if (cache == Cache::cold && is_all_launch(variant.device, size)) continue;
+    register_one(full + (cache == Cache::warm ? "/warm" : "/cold"), variant, cache, make);
+  }
 }
 
 Registration::Registration(std::function<void()> add) { registrations().push_back(std::move(add)); }

@@ -1,7 +1,8 @@
-// What the benchmarks of all kernels share: operands, timing on either device, and what is reported.
+// What the benchmarks of all kernels share: their names, their operands, and what is reported.
 //
-// Every benchmark is named OPERATION/DTYPE/SIZE/DEVICE, and --benchmark_filter picks by that: '/cuda', '^layernorm',
-// '/tiny/'. The devices are the CPU, in f32, and the GPU where this build and machine have one, in f32 and bf16.
+// Every benchmark is named OPERATION/DTYPE/SIZE/DEVICE/CACHE, and --benchmark_filter picks by that: '/cuda/',
+// '^layernorm', '/tiny/', '/cold'. The devices are the CPU, in f32, and the GPU where this build and machine have one,
+// in f32 and bf16. docs/benchmarks.md says how they are measured.
 #pragma once
 
 #include <functional>
@@ -26,10 +27,13 @@ struct Variant {
 };
 
 std::vector<Device> devices();
+// Leaves out all other kinds from here on.
+void use_only(DeviceKind kind);
 // Those of the kernels' activations: f32 on the CPU; f32 and bf16 on a GPU.
 std::vector<Variant> variants(Device device);
 
-// What the time of a call is measured against (bench/peak.h). Nothing: a few bytes whose time is all latency.
+// What the time of a call is measured against (bench/peak.h, bench/gemm_peak.h). Nothing: a few bytes whose time is all
+// latency.
 enum class Bound { memory, products, nothing };
 
 // What one call does and costs, as the operation's header in kernels/ counts it.
@@ -40,11 +44,15 @@ struct Work {
 };
 using MakeWork = std::function<Work()>;
 
-// Registers NAME/DTYPE/SIZE/DEVICE; `make` allocates the operands when the benchmark runs. Reported are bytes/s, FLOP/s
-// and the percentage of the measured peak of what bounds the operation. On the CPU small operands stay in its caches,
-// and the percentage may then exceed 100; on a GPU the calls take turns on copies of the operands that together are
-// several times its second-level cache, so the figures are those of cold operands (of 4 MiB and more together).
-void add_benchmark(const std::string& name, const Variant& variant, const std::string& size, MakeWork make);
+// Whether a call finds its operands in the caches: the same ones every time, or none of them (bench/measure.h).
+enum class Cache { warm, cold };
+
+// Registers NAME/DTYPE/SIZE/DEVICE/CACHE for each of `caches`; `make` allocates the operands when the benchmark runs.
+// Reported are bytes/s, FLOP/s and the percentage of the measured peak of what bounds the operation. That is the
+// memory's peak for warm operands, too, which may then exceed it; products on the CPU also have a percentage of its
+// largest products. On a GPU, sizes whose time is all launch are measured warm alone.
+void add_benchmark(const std::string& name, const Variant& variant, const std::string& size, MakeWork make,
+                   const std::vector<Cache>& caches = {Cache::warm, Cache::cold});
 
 // Has `add` register benchmarks once main() begins.
 class Registration {

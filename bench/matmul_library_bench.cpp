@@ -2,9 +2,8 @@
 // primitive; that of bf16 operands, too, where oneDNN has one for the machine (docs/decisions/0005-cpu-bf16.md).
 #ifdef ACCRUE_GEMM_ONEDNN
 
-#include <benchmark/benchmark.h>
-
 #include <dnnl.hpp>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -14,12 +13,18 @@
 namespace accrue::bench {
 namespace {
 
+using dnnl::memory;
+
 // out [m, n] (+)= op(a) · op(b).
 struct Product {
   std::int64_t m, n, k;
   bool transpose_a = false, transpose_b = false, accumulate = false;
+};
 
-  std::vector<float> a = values(m * k), b = values(k * n), out = values(m * n);
+struct Operands {
+  explicit Operands(const Product& p) : a(values(p.m * p.k)), b(values(p.k * p.n)), out(values(p.m * p.n)) {}
+
+  std::vector<float> a, b, out;
 
   static std::vector<float> values(std::int64_t count) {
     std::vector<float> result(static_cast<std::size_t>(count));
@@ -28,20 +33,22 @@ struct Product {
   }
 };
 
-void report(benchmark::State& state, const Product& p) {
-  state.counters["FLOP/s"] =
-      benchmark::Counter(2.0 * static_cast<double>(p.m * p.n * p.k), benchmark::Counter::kIsIterationInvariantRate);
+double element_bytes(memory::data_type type) { return type == memory::data_type::bf16 ? 2 : 4; }
+
+Work work_of(const Product& p, memory::data_type operands, memory::data_type out, std::function<void()> call) {
+  const auto inputs = static_cast<double>(p.m * p.k + p.k * p.n), outputs = static_cast<double>(p.m * p.n);
+  return {std::move(call), inputs * element_bytes(operands) + (p.accumulate ? 2 : 1) * outputs * element_bytes(out),
+          2.0 * static_cast<double>(p.m * p.n * p.k), Bound::products};
 }
 
-void run_sgemm(benchmark::State& state, Product p) {
-  for (auto _ : state)
-    dnnl_sgemm(p.transpose_a ? 'T' : 'N', p.transpose_b ? 'T' : 'N', p.m, p.n, p.k, 1, p.a.data(),
-               p.transpose_a ? p.m : p.k, p.b.data(), p.transpose_b ? p.k : p.n, p.accumulate ? 1.0f : 0.0f,
-               p.out.data(), p.n);
-  report(state, p);
+Work sgemm_work(const Product& p) {
+  const auto operands = std::make_shared<Operands>(p);
+  return work_of(p, memory::data_type::f32, memory::data_type::f32, [p, operands] {
+    dnnl_sgemm(p.transpose_a ? 'T' : 'N', p.transpose_b ? 'T' : 'N', p.m, p.n, p.k, 1, operands->a.data(),
+               p.transpose_a ? p.m : p.k, operands->b.data(), p.transpose_b ? p.k : p.n, p.accumulate ? 1.0f : 0.0f,
+               operands->out.data(), p.n);
+  });
 }
-
-using dnnl::memory;
 
 // What a primitive reads and writes; the sums are f32.
 struct Types {
@@ -93,42 +100,41 @@ memory converted(std::vector<float>& values, const memory::desc& from, const mem
   return result;
 }
 
-void run_primitive(benchmark::State& state, Product p, const Types& types) {
+Work primitive_work(const Product& p, const Types& types) {
+  Operands operands(p);
   const Primitive primitive(p, types), given(p, all_f32);
   const dnnl::matmul matmul = primitive.make();
   dnnl::stream stream(primitive.engine);
   const std::unordered_map<int, memory> arguments = {
-      {DNNL_ARG_SRC, converted(p.a, given.a, primitive.a, primitive.engine, stream)},
-      {DNNL_ARG_WEIGHTS, converted(p.b, given.b, primitive.b, primitive.engine, stream)},
-      {DNNL_ARG_DST, converted(p.out, given.out, primitive.out, primitive.engine, stream)}};
-  for (auto _ : state) {
+      {DNNL_ARG_SRC, converted(operands.a, given.a, primitive.a, primitive.engine, stream)},
+      {DNNL_ARG_WEIGHTS, converted(operands.b, given.b, primitive.b, primitive.engine, stream)},
+      {DNNL_ARG_DST, converted(operands.out, given.out, primitive.out, primitive.engine, stream)}};
+  return work_of(p, types.operands, types.out, [matmul, stream, arguments]() mutable {
     matmul.execute(stream, arguments);
     stream.wait();
-  }
-  report(state, p);
+  });
 }
 
+// Warm alone: they are compared with one another.
 void register_layer(const Model& model, const Layer& l, const std::vector<Types>& supported) {
-  const auto add = [&](const std::string& kind, auto make) {
-    const std::string name = "/" + kind + "/" + l.name + "/" + model.name;
-    benchmark::RegisterBenchmark(("onednn_sgemm" + name).c_str(), [make](benchmark::State& state) {
-      run_sgemm(state, make());
-    })->UseRealTime();
+  const auto add = [&](const std::string& kind, const Product& product) {
+    const std::string name = "/" + kind + "/" + l.name;
+    const Variant f32{.device = Device::cpu()}, bf16{.device = Device::cpu(), .dtype = DType::bf16};
+    add_benchmark("onednn_sgemm" + name, f32, model.name, [product] { return sgemm_work(product); }, {Cache::warm});
     for (const Types& types : supported) {
       // A weight's gradient stays f32 (contract 9).
       if (kind == "weight_gradient" && types.out != memory::data_type::f32) continue;
-      benchmark::RegisterBenchmark((types.name + name).c_str(), [make, types](benchmark::State& state) {
-        run_primitive(state, make(), types);
-      })->UseRealTime();
+      add_benchmark(types.name + name, types.operands == memory::data_type::f32 ? f32 : bf16, model.name,
+                    [product, types] { return primitive_work(product, types); }, {Cache::warm});
     }
   };
-  add("forward", [l] { return Product{.m = l.rows, .n = l.out, .k = l.in, .transpose_b = true}; });
-  add("input_gradient", [l] { return Product{.m = l.rows, .n = l.in, .k = l.out}; });
-  add("weight_gradient",
-      [l] { return Product{.m = l.out, .n = l.in, .k = l.rows, .transpose_a = true, .accumulate = true}; });
+  add("forward", {.m = l.rows, .n = l.out, .k = l.in, .transpose_b = true});
+  add("input_gradient", {.m = l.rows, .n = l.in, .k = l.out});
+  add("weight_gradient", {.m = l.out, .n = l.in, .k = l.rows, .transpose_a = true, .accumulate = true});
 }
 
 const Registration registration([] {
+  if (devices().front().kind != DeviceKind::cpu) return;
   std::vector<Types> supported = {all_f32, from_bf16, all_bf16};
   std::erase_if(supported, [](const Types& types) { return !has_primitive(types); });
   for (const Model& model : models(Device::cpu()))

@@ -1,6 +1,7 @@
 // The boundary's passes over a model's parameters, and its bookkeeping.
 #include "bench/bench.h"
 #include "kernels/adamw.h"
+#include "kernels/find_overflow.h"
 #include "kernels/gradient_check.h"
 #include "kernels/sgd.h"
 #include "kernels/step_control.h"
@@ -18,7 +19,12 @@ struct Size {
   Tensor zeros(Device device, DType dtype = DType::f32) const { return Tensor::zeros({parameters}, dtype, device); }
 };
 
-const std::vector<Size> sizes = {{"tiny", 1000}, {"gpt2_124m", 124'475'904}};  // the latter with padded slices
+// The models' with byte-level vocabularies; GPT-2's with padded slices.
+const std::vector<Size> sizes = {{"tiny", 1000},
+                                 {"gpt_4_4_128", 834'304},
+                                 {"gpt_6_6_384", 10'844'160},
+                                 {"gpt2_124m", 124'475'904},
+                                 {"odd_1000003", 1'000'003}};
 
 Tensor applied_state(Device device) {
   const Tensor state = make_step_state(device);
@@ -45,6 +51,19 @@ Work adamw_work(const Size& size, Device device, const Tensor& compute) {
   return {[=] { adamw(pass); }, (compute.defined() ? 30 : 28) * size.count(), 15 * size.count()};
 }
 
+// As many parameters as GPT-2 has, all of one size. The search ends at once where nothing overflowed, so the state says
+// that something did; where the gradient is finite all the same, all of it is read.
+Work search_work(const Size& size, Device device) {
+  constexpr std::int64_t count = 148;
+  std::vector<GradientSlice> slices;
+  for (std::int64_t begin = 0, left = count; left > 0; begin += slices.back().count, --left)
+    slices.push_back({.begin = begin, .count = (size.parameters - begin) / left});
+  const Tensor state = make_step_state(device);
+  write_step_state(state, {.found_inf = 1});
+  const FindOverflow search{.state = state, .gradient = size.zeros(device), .slices = gradient_slices(slices, device)};
+  return {[=] { find_overflow(search); }, 4 * size.count(), 0};
+}
+
 Work bookkeeping(Device device) {
   const Tensor state = applied_state(device), terms = empty_loss_terms(device);
   terms.fill_zero();
@@ -61,6 +80,7 @@ const Registration registration([] {
     const GradientCheck pass{.state = applied_state(device), .gradient = size.zeros(device)};
     return Work{[=] { gradient_check(pass); }, 4 * size.count(), 2 * size.count()};
   });
+  add_pass("find_overflow", search_work);
   add_pass("adamw", [](const Size& size, Device device) { return adamw_work(size, device, {}); });
   add_pass("adamw_bf16_copy",
            [](const Size& size, Device device) { return adamw_work(size, device, size.zeros(device, DType::bf16)); });

@@ -1,14 +1,16 @@
-// The peaks themselves, which the other benchmarks' percentages are of.
+// The peaks themselves, which the other benchmarks' percentages are of: the same numbers, since the process measures
+// them once.
 #include <benchmark/benchmark.h>
 
 #include <string>
 
+#include "bench/gemm_peak.h"
 #include "bench/peak.h"
 
 namespace accrue::bench {
 namespace {
 
-// Measured once: one iteration of a second, so that what is reported a second is the peak.
+// One iteration of a second, so that what is reported a second is the peak.
 void report_once(const std::string& name, std::function<double()> peak, const char* unit) {
   benchmark::RegisterBenchmark(name.c_str(),
                                [peak = std::move(peak), unit](benchmark::State& state) {
@@ -23,20 +25,16 @@ void report_once(const std::string& name, std::function<double()> peak, const ch
       ->Iterations(1);
 }
 
-// What compare.py asks for right after a run: measured again for every iteration.
-void peak_fma_f32(benchmark::State& state) {
-  double sum = 0;
-  for (auto _ : state) sum += multiply_add_rate();
-  state.counters["FLOP/s"] = sum / static_cast<double>(state.iterations());
-}
-
 const Registration registration([] {
-  benchmark::RegisterBenchmark("peak_fma_f32", peak_fma_f32)->UseRealTime()->Unit(benchmark::kMillisecond);
   for (const Device device : devices()) {
     const std::string name = Variant{.device = device}.device_name();
     report_once(
         "peak/copy/" + name, [device] { return copy_peak(device); }, "bytes/s");
-    if (device.kind == DeviceKind::cpu) continue;
+    if (device.kind == DeviceKind::cpu) {
+      report_once("peak/fma/f32/cpu", cpu_multiply_add_peak, "FLOP/s");
+      report_once("peak/gemm/f32/cpu", cpu_gemm_peak, "FLOP/s");
+      continue;
+    }
     std::vector<Variant> products = variants(device);
     products.push_back({.device = device, .precision = kernels::MatmulPrecision::tf32});
     for (const Variant& variant : products)

@@ -117,7 +117,7 @@ def fma_peak(arguments):
     if not program.exists():
         return None
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
-    report = subprocess.run([program, "--benchmark_filter=^peak_fma_f32", "--benchmark_format=json"],
+    report = subprocess.run([program, "--benchmark_filter=^peak/fma/f32/cpu", "--benchmark_format=json"],
                             env=environment, capture_output=True, text=True, check=True).stdout
     return json.loads(report)["benchmarks"][0]["FLOP/s"]
 

@@ -6,9 +6,9 @@ import re
 from gpu.process import FAILED, PASSED, STOPPED, Deadline, run
 from gpu.result import Part
 
-# Sizes that keep a GPU busy; smaller ones measure launches.
-FULL = r"^(peak/.*/cuda|.*/(gpt2_124m|odd_255x80|dropout_256x64|long_4096x64|wide_2048x128)/cuda|step_control/.*/cuda)"
-TINY = r"^(peak/copy/cuda|.*/tiny/cuda)"
+# Sizes that keep a GPU busy, with cold operands; smaller ones measure launches.
+FULL = r"^(peak/.*/cuda|.*/(gpt2_124m|odd_255x80|dropout_256x64|long_4096x64|wide_2048x128)/cuda/cold|step_control/.*/cuda/warm)"
+TINY = r"^(peak/copy/cuda|.*/tiny/cuda/warm)"
 LEAST_GROUP_SECONDS = 20  # of every operation: its process begins by measuring the peaks
 LEAST_SECONDS = {True: "0.001", False: "0.1"}  # of measuring each benchmark, by --tiny
 # What the columns of a report are made of: (heading, key in Google Benchmark's JSON, factor, digits).

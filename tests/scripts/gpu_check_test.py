@@ -77,9 +77,9 @@ class Figures(unittest.TestCase):
         self.assertEqual([row["name"] for row in benchmarks.rows_of(whole[:whole.index('"scale"')])], ["add"])
 
     def test_shows_bytes_flop_and_share_of_the_peak(self):
-        row = {"name": "add/f32/tiny/cuda/manual_time", "time_unit": "us", "real_time": 2.5, "bytes_per_second": 3e12,
+        row = {"name": "add/f32/tiny/cuda/cold/manual_time", "time_unit": "us", "real_time": 2.5, "bytes_per_second": 3e12,
                "FLOP/s": 4e12, "%peak": 91.6}
-        self.assertEqual(benchmarks.cells(row), ["add/f32/tiny/cuda", "2.5", "3,000", "4.0", "92"])
+        self.assertEqual(benchmarks.cells(row), ["add/f32/tiny/cuda/cold", "2.5", "3,000", "4.0", "92"])
 
     def test_a_loss_falls_only_if_it_ends_finite_and_lower(self):
         self.assertTrue(demos.fell([5.0] * 20 + [3.0] * 60)[0])

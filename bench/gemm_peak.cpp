@@ -1,0 +1,51 @@
+#include "bench/gemm_peak.h"
+
+#include <algorithm>
+
+#include "bench/peak.h"
+#include "kernels/matmul.h"
+
+namespace accrue::bench {
+namespace {
+
+double measure_multiply_add() {
+  constexpr double wanted = 0.1;
+  double best = 0, spent = 0;
+  while (spent < wanted)
+    spent += seconds_of(Device::cpu(), 1, [&](std::int64_t) { best = std::max(best, multiply_add_rate()); });
+  return best;
+}
+
+// Larger and larger squares, until one takes long enough that packing, threads' meetings and edges are nothing beside
+// it.
+double measure_gemm() {
+  constexpr std::int64_t smallest = 256, largest = 4096;
+  constexpr double long_enough = 20e-3;
+  constexpr int calls = 5;
+  const Variant variant{.device = Device::cpu()};
+  double best = 0;
+  for (std::int64_t n = smallest; n <= largest; n *= 2) {
+    const Tensor a = filled({n, n}, variant), b = filled({n, n}, variant), out = empty_like(a);
+    const auto product = [&](std::int64_t) { kernels::matmul({.out = out, .a = a, .b = b, .transpose_b = true}); };
+    seconds_of(variant.device, 1, product);
+    double fastest = seconds_of(variant.device, 1, product);
+    for (int call = 1; call < calls; ++call) fastest = std::min(fastest, seconds_of(variant.device, 1, product));
+    best = std::max(best, 2.0 * static_cast<double>(n * n * n) / fastest);
+    if (fastest >= long_enough) break;
+  }
+  return best;
+}
+
+}  // namespace
+
+double cpu_multiply_add_peak() {
+  static const double measured = measure_multiply_add();
+  return measured;
+}
+
+double cpu_gemm_peak() {
+  static const double measured = measure_gemm();
+  return measured;
+}
+
+}  // namespace accrue::bench
