@@ -18,8 +18,7 @@ namespace accrue::train {
 // stdio's buffers, whose content would fail again at the end of the program.
 class Console {
  public:
-  explicit Console(int out = STDOUT_FILENO, int error = STDERR_FILENO)
-      : out_fd_(out), out_(out), error_(error) {}
+  explicit Console(int out = STDOUT_FILENO, int error = STDERR_FILENO) : out_fd_(out), out_(out), error_(error) {}
 
   template <class... Args>
   void print(fmt::format_string<Args...> format, Args&&... args) {

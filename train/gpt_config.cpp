@@ -43,8 +43,11 @@ void require_this_model(const nlohmann::json& json, const nn::GptConfig& config,
 
 // The options of the command line in a message, by the names that the file has for them.
 std::string with_keys(std::string message) {
-  for (const auto& [option, key] : {std::pair("--vocabulary", "'vocab_size'"), {"--context", "'n_positions'"},
-                                    {"--layers", "'n_layer'"}, {"--heads", "'n_head'"}, {"--width", "'n_embd'"},
+  for (const auto& [option, key] : {std::pair("--vocabulary", "'vocab_size'"),
+                                    {"--context", "'n_positions'"},
+                                    {"--layers", "'n_layer'"},
+                                    {"--heads", "'n_head'"},
+                                    {"--width", "'n_embd'"},
                                     {"--dropout", "'resid_pdrop'"}})
     for (std::size_t at = message.find(option); at != message.npos; at = message.find(option))
       message.replace(at, std::string_view(option).size(), key);

@@ -12,9 +12,10 @@
 namespace accrue::train {
 
 // A read-only memory mapping of a regular file, for as long as the object lives. The kernel loads pages when they are
-// touched, so opening a file larger than memory costs nothing. Where another process writes to the file meanwhile, bytes
-// change; where it truncates the file, or the disk fails, they read as zeros: whoever reads them calls require_intact() before anything is made of them, or
-// reads with read_intact(). Files replaced by rename, as Accrue writes them, keep their content.
+// touched, so opening a file larger than memory costs nothing. Where another process writes to the file meanwhile,
+// bytes change; where it truncates the file, or the disk fails, they read as zeros: whoever reads them calls
+// require_intact() before anything is made of them, or reads with read_intact(). Files replaced by rename, as Accrue
+// writes them, keep their content.
 class MappedFile {
  public:
   // Throws Error(no_input) with the reason when the path is missing, unreadable, a folder, a pipe or a device.

@@ -136,7 +136,8 @@ void make_run_directory(const fs::path& run) {
   if (error) fail(ErrorKind::cannot_create, "--out {}: cannot be created: {}", run.string(), error.message());
   // A power cut must not take the name of a directory in whose depth files are durable. One that may be written to but
   // not read cannot be asked for that.
-  for (fs::path made = folder; made != there && access(made.parent_path().c_str(), R_OK) == 0; made = made.parent_path())
+  for (fs::path made = folder; made != there && access(made.parent_path().c_str(), R_OK) == 0;
+       made = made.parent_path())
     make_durable(made.parent_path());
 }
 

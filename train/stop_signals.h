@@ -15,8 +15,8 @@ namespace accrue::train {
 // of training; SIGXFSZ is, so that a limit of the files' size is an error like a full disk. A signal that was ignored
 // before (a job in a shell's background, nohup) stays ignored. One at a time.
 //
-// SIGINT and SIGTERM are for a thread of its own: they are blocked in the thread that constructs this, in those that the
-// kernels compute with, and in all that these start. oneDNN's generated code computes with a stack pointer into its
+// SIGINT and SIGTERM are for a thread of its own: they are blocked in the thread that constructs this, in those that
+// the kernels compute with, and in all that these start. oneDNN's generated code computes with a stack pointer into its
 // workspace, and a handler that ran there would overwrite whatever lies before that on the heap.
 class StopSignals {
  public:

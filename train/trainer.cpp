@@ -190,13 +190,13 @@ void Trainer::require_targets(const WindowReport& report) {
 }
 
 WindowRecord Trainer::record_of(const WindowReport& report) {
-  WindowRecord record{
-      .report = report,
-      .replayed = replayed_,
-      .positions_per_second = static_cast<double>(report.timed_samples) * static_cast<double>(data_.positions_per_sample()) / report.seconds,
-      .micro_batch = options_.batch.micro,
-      .peak_bytes = Allocator::of(device_).stats().total.peak,
-      .dropped_per_epoch = windows_.dropped_per_epoch()};
+  WindowRecord record{.report = report,
+                      .replayed = replayed_,
+                      .positions_per_second = static_cast<double>(report.timed_samples) *
+                                              static_cast<double>(data_.positions_per_sample()) / report.seconds,
+                      .micro_batch = options_.batch.micro,
+                      .peak_bytes = Allocator::of(device_).stats().total.peak,
+                      .dropped_per_epoch = windows_.dropped_per_epoch()};
   const bool evaluates = update_ == options_.steps || due(options_.evaluate_every, update_);
   if (validation_ != nullptr && evaluates && report.outcome == Outcome::updated)
     record.validation_loss = evaluate(loss_, *validation_, options_.batch.micro, device_, [this] { poll(); }).loss;

@@ -78,8 +78,8 @@ class Trainer {
 
   // When on_save is called.
   TrainerState state() const { return {.replayed = replayed_, .unlogged = unlogged_}; }
-  // Before run(), with an accumulator that was restored from the same checkpoint: one of this run, or of another that it
-  // goes on from. Throws Error(bad_data) if its open window has more samples than there are in one.
+  // Before run(), with an accumulator that was restored from the same checkpoint: one of this run, or of another that
+  // it goes on from. Throws Error(bad_data) if its open window has more samples than there are in one.
   enum class CheckpointOf { this_run, another_run };
   void restore(TrainerState state, CheckpointOf run = CheckpointOf::this_run);
 

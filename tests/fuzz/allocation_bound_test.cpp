@@ -142,7 +142,8 @@ TEST(AllocationBound, OfIdxIsTheArray) {
   EXPECT_LE(cost(compressed, compressed.size(), true, read), 1.01 * deflate_maximal_ratio);
   // Promises alone cost nothing.
   constexpr std::uint32_t huge = 0xffffffff;
-  const std::string noise = numbered("", [](int i) { return std::to_string(i * i); }, "");
+  const std::string noise = numbered(
+      "", [](int i) { return std::to_string(i * i); }, "");
   const auto promised = static_cast<std::uint32_t>(1000 * gzip(noise).size());  // what so large a file could hold
   for (const std::string& file :
        {idx_header({huge}) + "a", gzip(idx_header({huge}) + "a"), gzip(idx_header({promised}) + noise)})

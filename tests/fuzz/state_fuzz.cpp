@@ -30,9 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   RunSettings same_cursor = state->settings;
   same_cursor.rules = {{"--clip", "1"}, {"--keep", "3"}};
   for (const RunSettings& now : {RunSettings{}, same_cursor}) {
-    parsed(
-        json_limit(size), [&] { return (require_same_data_cursor(state->settings, now), true); },
-        {accrue::ErrorKind::usage, accrue::ErrorKind::bad_data});
+    parsed(json_limit(size), [&] { return (require_same_data_cursor(state->settings, now), true); },
+           {accrue::ErrorKind::usage, accrue::ErrorKind::bad_data});
     for (const std::string& line : changed_rules(state->settings, now))
       require(!steers_a_terminal(line) && line.size() <= 1000, "a line that steers a terminal");
   }

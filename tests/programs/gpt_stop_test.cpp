@@ -231,7 +231,8 @@ TEST_F(GptStop, ATextThatShrinksEndsTrainingAndLeavesNoTrace) {
     const ProcessResult ended =
         with_shell(fmt::format("\"$@\" & {}; truncate -s {} '{}'; wait $!", until_it_logs("run"), bytes, path("text")),
                    "gpt", arguments);
-    expect_error(ended, ErrorKind::bad_data, {path("text"), "was truncated or written to", "put the file back as it was"});
+    expect_error(ended, ErrorKind::bad_data,
+                 {path("text"), "was truncated or written to", "put the file back as it was"});
     const nlohmann::json state = nlohmann::json::parse(read_file(folder_ / "run/latest/state.json"));
     ASSERT_LT(state["update"].get<std::int64_t>(), 2000) << "the run was over before the text shrank";
 

@@ -155,9 +155,7 @@ TEST(AuditAccumulation, TheErrorOfBf16IsThatOfALoopThatRoundsAfterEveryAddition)
 }
 
 // A few hundred micro-batches would take the emulated device minutes.
-std::int64_t many_micro_batches(Device device) {
-  return is_emulated(device) ? 16 : 256;
-}
+std::int64_t many_micro_batches(Device device) { return is_emulated(device) ? 16 : 256; }
 
 TEST(AuditAccumulation, F32IsExactForOneMicroBatchAndWithinTheContractForManyWhereBf16IsNot) {
   for (const Device device : devices())

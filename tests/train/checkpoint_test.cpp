@@ -210,9 +210,8 @@ TEST_F(Checkpoint, AMissingOrMistypedStateValueIsNamed) {
 }
 
 TEST_F(Checkpoint, CountersThatContradictEachOtherAreBadData) {
-  for (const auto& [key, value] : std::vector<std::pair<std::string, int>>{{"window", 7},
-                                                                           {"update", 1},
-                                                                           {"clean_windows", 9}}) {
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, int>>{{"window", 7}, {"update", 1}, {"clean_windows", 9}}) {
     change_state([&, k = key, v = value](nlohmann::json& json) { json[k] = v; });
     EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("contradict")) << key;
     save(trained);
@@ -254,8 +253,9 @@ TEST_F(Checkpoint, CountersOutsideWhatARunCanCountAreBadData) {
        {"micro", "window", "update", "skipped", "empty", "replayed", "clean_windows", "floor_overflows"}) {
     for (const std::int64_t value : {std::int64_t{-1}, (std::int64_t{1} << 53) + 1, largest}) {
       change_state([&](nlohmann::json& json) { json[key] = value; });
-      EXPECT_THAT(refusal(ErrorKind::bad_data),
-                  AllOf(HasSubstr("'" + std::string(key) + "' is " + std::to_string(value)), HasSubstr("must be in [0")));
+      EXPECT_THAT(
+          refusal(ErrorKind::bad_data),
+          AllOf(HasSubstr("'" + std::string(key) + "' is " + std::to_string(value)), HasSubstr("must be in [0")));
       save(trained);
     }
   }

@@ -51,8 +51,8 @@ TEST_P(OutputStreams, AReaderThatStopsReadingIsNotWaitedForAndIsToldWhatItMissed
   std::int64_t whole = 0;
   for (; received.starts_with(line + "\n"); ++whole) received.erase(0, line.size() + 1);
   EXPECT_GT(whole, 10);
-  EXPECT_EQ(received, "\n[" + std::to_string(lines - whole) +
-                          " lines of this output left out while nobody read it]\nand on\n");
+  EXPECT_EQ(received,
+            "\n[" + std::to_string(lines - whole) + " lines of this output left out while nobody read it]\nand on\n");
 
   ASSERT_EQ(stream.write("and on\n"), 0);
   EXPECT_EQ(read_what_waits(ends_.reader), "and on\n");

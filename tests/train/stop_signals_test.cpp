@@ -145,7 +145,8 @@ TEST(StopSignals, NoThreadThatComputesIsInterrupted) {
     while (!end) kill(getpid(), SIGTERM);
   });
   constexpr std::int64_t terms = 20'000, width = 64;
-  const Tensor a = Tensor::zeros({terms, width}), b = Tensor::zeros({terms, width}), out = Tensor::zeros({width, width});
+  const Tensor a = Tensor::zeros({terms, width}), b = Tensor::zeros({terms, width}),
+               out = Tensor::zeros({width, width});
   for (int i = 0; i < 50; ++i) {
     // Blocks around oneDNN's own, whose headers would be overwritten and then found to be damaged.
     std::vector<std::unique_ptr<char[]>> blocks;

@@ -246,8 +246,9 @@ TEST(Trainer, ARunThatBeginsWithACheckpointOfAnotherSavesItsOwn) {
     TrainerRun run(data, options(1, 1, 2), small_gpt(), Device::cpu());
     run.run();
     int saves = 0;
-    Trainer next(run.training.accumulator, [](Tape&, const Batch&) { return nn::Loss(); }, data, nullptr,
-                 options(1, 1, 2), Device::cpu());
+    Trainer next(
+        run.training.accumulator, [](Tape&, const Batch&) { return nn::Loss(); }, data, nullptr, options(1, 1, 2),
+        Device::cpu());
     next.on_save = [&] { ++saves; };
     next.restore({}, from);
     EXPECT_EQ(next.run(), TrainingEnd::finished);
