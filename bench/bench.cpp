@@ -6,8 +6,8 @@
 #include <chrono>
 #include <random>
 
-#include "bench/peak.h"
 #include "core/cuda_devices.h"
+#include "kernels/machine_peak.h"
 
 namespace accrue::bench {
 namespace {
@@ -35,7 +35,8 @@ std::vector<Work> cold_copies(Device device, const MakeWork& make) {
 
 // Seconds a call of this work would take at the measured peak.
 double ideal_seconds(const Work& work, const Variant& variant) {
-  return work.bound == Bound::products ? work.flop / product_peak(variant) : work.bytes / copy_peak(variant.device);
+  if (work.bound != Bound::products) return work.bytes / kernels::copy_peak(variant.device);
+  return work.flop / kernels::product_peak(variant.device, variant.dtype, variant.precision);
 }
 
 void report(benchmark::State& state, const Work& work, const Variant& variant, double seconds) {

@@ -3,7 +3,8 @@
 
 #include <string>
 
-#include "bench/peak.h"
+#include "bench/bench.h"
+#include "kernels/machine_peak.h"
 
 namespace accrue::bench {
 namespace {
@@ -26,7 +27,7 @@ void report_once(const std::string& name, std::function<double()> peak, const ch
 // What compare.py asks for right after a run: measured again for every iteration.
 void peak_fma_f32(benchmark::State& state) {
   double sum = 0;
-  for (auto _ : state) sum += multiply_add_rate();
+  for (auto _ : state) sum += kernels::multiply_add_rate();
   state.counters["FLOP/s"] = sum / static_cast<double>(state.iterations());
 }
 
@@ -35,13 +36,14 @@ const Registration registration([] {
   for (const Device device : devices()) {
     const std::string name = Variant{.device = device}.device_name();
     report_once(
-        "peak/copy/" + name, [device] { return copy_peak(device); }, "bytes/s");
+        "peak/copy/" + name, [device] { return kernels::copy_peak(device); }, "bytes/s");
     if (device.kind == DeviceKind::cpu) continue;
     std::vector<Variant> products = variants(device);
     products.push_back({.device = device, .precision = kernels::MatmulPrecision::tf32});
     for (const Variant& variant : products)
       report_once(
-          "peak/products/" + variant.dtype_name() + "/" + name, [variant] { return product_peak(variant); }, "FLOP/s");
+          "peak/products/" + variant.dtype_name() + "/" + name,
+          [variant] { return kernels::product_peak(variant.device, variant.dtype, variant.precision); }, "FLOP/s");
   }
 });
 
