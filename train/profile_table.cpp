@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstddef>
 
+#include "train/window_profiler.h"
+
 namespace accrue::train {
 namespace {
 
@@ -23,20 +25,18 @@ std::string table_line(const ProfileRow& row, double window_seconds, std::size_t
       number_or_dash(100 * row.ideal_seconds / row.seconds, 1));
 }
 
-std::string ordinal(std::int64_t n) {
-  return n == 1 ? "1st" : n == 2 ? "2nd" : n == 3 ? "3rd" : fmt::format("{}th", n);
-}
-
 std::string counted(std::int64_t count, const char* thing, const char* things) {
   return fmt::format("{} {}", count, count == 1 ? thing : things);
 }
 
 std::string heading(const WindowProfile& profile, const std::string& device) {
-  return fmt::format("Profile of window {}, the {} of this process{}: {}, {}, {:.1f} ms on {}\n",
-                     profile.window, ordinal(profile.of_process),
-                     profile.of_process < 3 ? " (not warm: a longer run has it of the 3rd)" : "",
-                     counted(profile.micro_batches, "micro-batch", "micro-batches"),
-                     counted(profile.samples, "sample", "samples"), 1e3 * profile.recording.seconds, device);
+  const bool is_rest = profile.samples_before > 0, is_cold = profile.of_process < WindowProfiler::warm;
+  return fmt::format(
+      "Profile of {}window {}, number {} of this process{}: {}, {}, {:.1f} ms on {}\n", is_rest ? "the rest of " : "",
+      profile.window, profile.of_process,
+      is_cold ? fmt::format(" (not warm yet: with more --steps it is number {})", WindowProfiler::warm) : "",
+      counted(profile.micro_batches, "micro-batch", "micro-batches"), counted(profile.samples, "sample", "samples"),
+      1e3 * profile.recording.seconds, device);
 }
 
 std::string peak_line(const MachinePeaks& peaks) {

@@ -12,8 +12,7 @@ namespace {
 // In nanoseconds: events are nested by their times, and so both ends of each are rounded alike.
 nlohmann::json event(std::string_view name, double begin_seconds, double end_seconds) {
   const double begin = std::round(begin_seconds * 1e9), end = std::round(end_seconds * 1e9);
-  return {{"name", name}, {"ph", "X"},         {"pid", 1},
-          {"tid", 1},     {"ts", begin / 1e3}, {"dur", (end - begin) / 1e3}};
+  return {{"name", name}, {"ph", "X"}, {"pid", 1}, {"tid", 1}, {"ts", begin / 1e3}, {"dur", (end - begin) / 1e3}};
 }
 
 nlohmann::json label(const char* what, const std::string& name) {

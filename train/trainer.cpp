@@ -95,9 +95,10 @@ std::optional<WindowReport> Trainer::run_window() {
     if (i + 1 == parts.size()) {
       // Around an overflow windows are run again, to search or because they were held.
       if (recorder && !(report && report->overflow))
-        profiler->finish_window(
-            *recorder,
-            {.window = window, .micro_batches = std::ssize(parts), .samples = windows_.window(window).count - arrived});
+        profiler->finish_window(*recorder, {.window = window,
+                                            .micro_batches = std::ssize(parts),
+                                            .samples = windows_.window(window).count - arrived,
+                                            .samples_before = arrived});
       return report;
     }
     // A device still computes then, and the next samples go there meanwhile: two batches are alive, never three.

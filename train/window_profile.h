@@ -13,10 +13,10 @@
 namespace accrue::train {
 
 struct WindowProfile {
-  std::int64_t window = 0;         // its number in the run, from 0
-  std::int64_t of_process = 0;     // the how manieth that this process ran, from 1
-  std::int64_t micro_batches = 0;  // that this process ran of it
-  std::int64_t samples = 0;        // in them
+  std::int64_t window = 0;      // its number in the run, from 0
+  std::int64_t of_process = 0;  // and among those that this process ran, from 1
+  std::int64_t micro_batches = 0, samples = 0;
+  std::int64_t samples_before = 0;  // that had arrived when the window was resumed
   Recording recording;
 };
 

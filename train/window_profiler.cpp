@@ -7,7 +7,7 @@
 
 namespace accrue::train {
 
-void WindowProfiler::expect(std::int64_t updates) { turn_ = std::clamp<std::int64_t>(updates, 1, 3); }
+void WindowProfiler::expect(std::int64_t updates) { turn_ = std::clamp<std::int64_t>(updates, 1, warm); }
 
 std::unique_ptr<OperationRecorder> WindowProfiler::begin_window() {
   ++windows_;

@@ -15,6 +15,8 @@ namespace accrue::train {
 // leaves its turn to the next.
 class WindowProfiler {
  public:
+  static constexpr std::int64_t warm = 3;  // the number of the first window that is
+
   explicit WindowProfiler(Device device) : device_(device) {}
 
   // Called with the profile as soon as its window is done.
@@ -31,7 +33,7 @@ class WindowProfiler {
 
  private:
   Device device_;
-  std::int64_t turn_ = 3, windows_ = 0;
+  std::int64_t turn_ = warm, windows_ = 0;
   bool done_ = false;
 };
 
