@@ -15,7 +15,7 @@ double copy_peak(Device device);
 // CPU fused multiply-adds in f32 on every core, nothing loaded or stored.
 double product_peak(Device device, DType dtype, MatmulPrecision precision);
 
-// Fused multiply-adds on every core for some tens of milliseconds: their FLOP/s.
+// Fused multiply-adds on every core for some milliseconds: their FLOP/s.
 double multiply_add_rate();
 
 }  // namespace accrue::kernels
