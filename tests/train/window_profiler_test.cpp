@@ -4,10 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 #include <optional>
-#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include "nn/mlp.h"
 #include "tests/testing/poison.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/training_data.h"
@@ -151,6 +155,39 @@ TEST(WindowProfiler, LeavesTheTurnOfAWindowThatDoesNotRunToItsEndToTheNext) {
   EXPECT_EQ(profiled.profile->window, 2);
   EXPECT_EQ(profiled.profile->samples_before, 2);
   EXPECT_EQ(profiled.profile->micro_batches, 1);
+}
+
+// Which window is profiled, its number in the run and in the process, where the gradient of `overflowing` overflows
+// once.
+std::pair<std::int64_t, std::int64_t> profiled_beside_overflow(Device device, Reports reports,
+                                                               std::int64_t overflowing) {
+  Training<Poisoned<nn::Mlp>> training(Poisoned(nn::Mlp({4, 6, 3})), device,
+                                       {.scaling = {.dynamic = true}, .loss_scale = 0x1p16f, .reports = reports});
+  const MemoryDataset data(class_samples(24, 4, 3, 1, device));
+  const auto loss = [&](Tape& tape, const Batch& batch) {
+    return nn::cross_entropy(tape, training.model.forward(tape, batch.inputs), batch.targets);
+  };
+  Trainer trainer(training.accumulator, loss, data, nullptr, windows_of_four(6), device);
+  training.model.poison = [&](const Tape& tape) {
+    if (tape.context().random.window != overflowing) return std::vector<Poison>();
+    return std::vector<Poison>{
+        {.parameter = training.parameters.parameters().at(1), .value = std::numeric_limits<float>::infinity()}};
+  };
+  WindowProfiler profiler(device);
+  std::pair<std::int64_t, std::int64_t> profiled;
+  profiler.on_profile = [&](const WindowProfile& profile) { profiled = {profile.window, profile.of_process}; };
+  trainer.profiler = &profiler;
+  trainer.run();
+  return profiled;
+}
+
+TEST(WindowProfiler, LeavesTheTurnOfAWindowAroundWhichAnOverflowIsReportedToTheNext) {
+  for (const Device device : devices()) {
+    EXPECT_EQ(profiled_beside_overflow(device, Reports::at_once, 2), std::pair(std::int64_t{3}, std::int64_t{4}));
+    // At the end of window 2 it is known that the one before overflowed: window 2 has left no trace, and comes again.
+    EXPECT_EQ(profiled_beside_overflow(device, Reports::one_window_late, 1),
+              std::pair(std::int64_t{2}, std::int64_t{4}));
+  }
 }
 
 }  // namespace
