@@ -10,8 +10,8 @@
 
 #include "bench/gemm_peak.h"
 #include "bench/measure.h"
-#include "bench/peak.h"
 #include "core/cuda_devices.h"
+#include "kernels/machine_peak.h"
 
 namespace accrue::bench {
 namespace {
@@ -26,13 +26,9 @@ std::optional<DeviceKind>& only_kind() {
   return kind;
 }
 
-// FLOP/s that no product of this variant exceeds.
-double product_roof(const Variant& variant) {
-  return variant.device.kind == DeviceKind::cuda ? product_peak(variant) : cpu_multiply_add_peak();
-}
-
 double ideal_seconds(const Work& work, const Variant& variant) {
-  return work.bound == Bound::products ? work.flop / product_roof(variant) : work.bytes / copy_peak(variant.device);
+  if (work.bound != Bound::products) return work.bytes / kernels::copy_peak(variant.device);
+  return work.flop / kernels::product_peak(variant.device, variant.dtype, variant.precision);
 }
 
 void report(benchmark::State& state, const Work& work, const Variant& variant, double seconds_a_call) {

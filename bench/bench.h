@@ -32,8 +32,7 @@ void use_only(DeviceKind kind);
 // Those of the kernels' activations: f32 on the CPU; f32 and bf16 on a GPU.
 std::vector<Variant> variants(Device device);
 
-// What the time of a call is measured against (bench/peak.h, bench/gemm_peak.h). Nothing: a few bytes whose time is all
-// latency.
+// What the time of a call is measured against (kernels/machine_peak.h). Nothing: a few bytes whose time is all latency.
 enum class Bound { memory, products, nothing };
 
 // What one call does and costs, as the operation's header in kernels/ counts it.

@@ -2,19 +2,11 @@
 
 #include <algorithm>
 
-#include "bench/peak.h"
+#include "bench/bench.h"
 #include "kernels/matmul.h"
 
 namespace accrue::bench {
 namespace {
-
-double measure_multiply_add() {
-  constexpr double wanted = 0.1;
-  double best = 0, spent = 0;
-  while (spent < wanted)
-    spent += seconds_of(Device::cpu(), 1, [&](std::int64_t) { best = std::max(best, multiply_add_rate()); });
-  return best;
-}
 
 // Larger and larger squares, until one takes long enough that packing, threads' meetings and edges are nothing beside
 // it.
@@ -37,11 +29,6 @@ double measure_gemm() {
 }
 
 }  // namespace
-
-double cpu_multiply_add_peak() {
-  static const double measured = measure_multiply_add();
-  return measured;
-}
 
 double cpu_gemm_peak() {
   static const double measured = measure_gemm();

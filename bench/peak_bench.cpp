@@ -4,8 +4,9 @@
 
 #include <string>
 
+#include "bench/bench.h"
 #include "bench/gemm_peak.h"
-#include "bench/peak.h"
+#include "kernels/machine_peak.h"
 
 namespace accrue::bench {
 namespace {
@@ -29,9 +30,11 @@ const Registration registration([] {
   for (const Device device : devices()) {
     const std::string name = Variant{.device = device}.device_name();
     report_once(
-        "peak/copy/" + name, [device] { return copy_peak(device); }, "bytes/s");
+        "peak/copy/" + name, [device] { return kernels::copy_peak(device); }, "bytes/s");
     if (device.kind == DeviceKind::cpu) {
-      report_once("peak/fma/f32/cpu", cpu_multiply_add_peak, "FLOP/s");
+      const Variant f32{.device = device};
+      report_once(
+          "peak/fma/f32/cpu", [=] { return kernels::product_peak(device, f32.dtype, f32.precision); }, "FLOP/s");
       report_once("peak/gemm/f32/cpu", cpu_gemm_peak, "FLOP/s");
       continue;
     }
@@ -39,7 +42,8 @@ const Registration registration([] {
     products.push_back({.device = device, .precision = kernels::MatmulPrecision::tf32});
     for (const Variant& variant : products)
       report_once(
-          "peak/products/" + variant.dtype_name() + "/" + name, [variant] { return product_peak(variant); }, "FLOP/s");
+          "peak/products/" + variant.dtype_name() + "/" + name,
+          [variant] { return kernels::product_peak(variant.device, variant.dtype, variant.precision); }, "FLOP/s");
   }
 });
 

@@ -10,6 +10,7 @@
 #include "core/device.h"
 #include "core/readback.h"
 #include "core/stopwatch.h"
+#include "core/timeline.h"
 
 namespace accrue {
 
@@ -52,6 +53,7 @@ class DeviceMemory {
   // For copies of this many bytes to the host.
   virtual std::unique_ptr<Readback> readback(std::size_t bytes) { return std::make_unique<ImmediateReadback>(bytes); }
   virtual std::unique_ptr<Stopwatch> stopwatch() { return std::make_unique<HostStopwatch>(); }
+  virtual std::unique_ptr<Timeline> timeline() { return std::make_unique<HostTimeline>(); }
   // A block of Category::data may be handed out again: uploads into it wait for what is computed up to now.
   virtual void data_released() noexcept {}
 };

@@ -30,4 +30,14 @@ void activation_backward(const ActivationBackward& op) {
   run_on(dx, op, ACCRUE_BACKENDS(activation_backward));
 }
 
+OperationCost cost_of(const ActivationForward& op) {
+  const double each = op.kind == Activation::gelu ? 12 : 1;
+  return {.flop = each * count_of(op.x), .bytes = bytes_of(op.y, op.x)};
+}
+
+OperationCost cost_of(const ActivationBackward& op) {
+  const double each = op.kind == Activation::gelu ? 20 : 1;
+  return {.flop = each * count_of(op.x), .bytes = bytes_of(op.dx) + bytes_of(op.dy, op.x)};
+}
+
 }  // namespace accrue::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/grad_slot.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -10,7 +11,7 @@ namespace accrue::kernels {
 enum class Activation { gelu, relu };
 
 // y = f(x), any shape; y may be x.
-// about 12 FLOP/element for gelu | bytes: 2*n*sizeof(T) | memory-bound | deterministic
+// about 12 FLOP/element for gelu, 1 for relu | bytes: 2*n*sizeof(T) | memory-bound | deterministic
 struct ActivationForward {
   Tensor y;
   Tensor x;
@@ -18,7 +19,8 @@ struct ActivationForward {
 };
 
 // dx (+)= dy * f'(x); dx may be dy. x is the input of the forward (for relu its output serves as well).
-// about 20 FLOP/element for gelu | bytes: 3*n*sizeof(T), 4 when accumulating | memory-bound | deterministic
+// about 20 FLOP/element for gelu, 1 for relu | bytes: 3*n*sizeof(T), 4 when accumulating | memory-bound |
+// deterministic
 struct ActivationBackward {
   GradSlot dx;
   Tensor dy;
@@ -28,6 +30,9 @@ struct ActivationBackward {
 
 void activation_forward(const ActivationForward&);
 void activation_backward(const ActivationBackward&);
+
+OperationCost cost_of(const ActivationForward&);
+OperationCost cost_of(const ActivationBackward&);
 
 namespace cpu {
 void activation_forward(const ActivationForward&);

@@ -28,4 +28,9 @@ void adamw(const AdamW& op) {
   run_on(op.master, op, ACCRUE_BACKENDS(adamw));
 }
 
+OperationCost cost_of(const AdamW& op) {
+  return {.flop = 15 * count_of(op.master),
+          .bytes = 2 * bytes_of(op.master, op.m, op.v) + bytes_of(op.gradient, op.compute)};
+}
+
 }  // namespace accrue::kernels

@@ -1,6 +1,7 @@
 // The fused Adam step over flat buffers.
 #pragma once
 
+#include "kernels/operation_cost.h"
 #include "kernels/step_state.h"
 
 namespace accrue::kernels {
@@ -26,6 +27,8 @@ struct AdamW {
 };
 
 void adamw(const AdamW&);
+
+OperationCost cost_of(const AdamW&);
 
 namespace cpu {
 void adamw(const AdamW&);

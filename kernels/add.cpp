@@ -17,4 +17,6 @@ void add(const Add& op) {
   run_on(op.out, op, ACCRUE_BACKENDS(add));
 }
 
+OperationCost cost_of(const Add& op) { return {.flop = count_of(op.out), .bytes = bytes_of(op.out, op.a, op.b)}; }
+
 }  // namespace accrue::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -14,6 +15,8 @@ struct Add {
 };
 
 void add(const Add&);
+
+OperationCost cost_of(const Add&);
 
 namespace cpu {
 void add(const Add&);

@@ -26,6 +26,9 @@ void check_operands(std::string_view name, const Arguments& op) {
         "{}: dropout needs heads * T * T of at most 2^34, but heads is {} and qkv is {}", name, op.heads, shape);
 }
 
+// Of one product of queries and keys, or of probabilities and values: 2*B*T^2*C for the whole square.
+double causal_product_flop(const Tensor& qkv) { return count_of(qkv) / 3 * static_cast<double>(qkv.shape()[1]); }
+
 }  // namespace
 
 void attention_forward(const AttentionForward& op) {
@@ -50,6 +53,14 @@ void attention_backward(const AttentionBackward& op) {
   require_dtype(name, {"dqkv", op.dqkv}, op.qkv.dtype());
   require_disjoint(name, {"dqkv", op.dqkv}, {{"qkv", op.qkv}, {"y", op.y}, {"dy", op.dy}, {"logsumexp", op.logsumexp}});
   run_on(op.qkv, op, ACCRUE_BACKENDS(attention_backward));
+}
+
+OperationCost cost_of(const AttentionForward& op) {
+  return {.flop = 2 * causal_product_flop(op.qkv), .bytes = 4 * bytes_of(op.y)};
+}
+
+OperationCost cost_of(const AttentionBackward& op) {
+  return {.flop = 5 * causal_product_flop(op.qkv), .bytes = 9 * bytes_of(op.y)};
 }
 
 }  // namespace accrue::kernels

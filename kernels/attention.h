@@ -5,6 +5,7 @@
 
 #include "core/grad_slot.h"
 #include "core/rng.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -43,6 +44,9 @@ struct AttentionBackward {
 
 void attention_forward(const AttentionForward&);
 void attention_backward(const AttentionBackward&);
+
+OperationCost cost_of(const AttentionForward&);
+OperationCost cost_of(const AttentionBackward&);
 
 namespace cpu {
 void attention_forward(const AttentionForward&);

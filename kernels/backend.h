@@ -6,21 +6,39 @@
 #include <type_traits>
 
 #include "core/tensor.h"
+#include "kernels/cuda/operation_range.h"
+#include "kernels/operation_observer.h"
 
 namespace accrue::kernels {
 
-// The implementations of an operation in this build, for run_on: ACCRUE_BACKENDS(add).
+// An operation's name and its implementations in this build, for run_on: ACCRUE_BACKENDS(add).
 #ifdef ACCRUE_WITH_CUDA
-#define ACCRUE_BACKENDS(operation) cpu::operation, cuda::operation
+#define ACCRUE_IF_CUDA(implementation) implementation
 #else
-#define ACCRUE_BACKENDS(operation) cpu::operation, nullptr
+#define ACCRUE_IF_CUDA(implementation) nullptr
 #endif
+#define ACCRUE_BACKENDS(operation) #operation, cpu::operation, ACCRUE_IF_CUDA(cuda::operation)
 
 // Calls the implementation for the device of `on`. In a build without CUDA no tensor is on another device than the CPU.
 template <class Arguments>
-void run_on(const Tensor& on, const Arguments& arguments, void (*cpu)(const Arguments&),
-            std::type_identity_t<void (*)(const Arguments&)> cuda) {
-  on.device().kind == DeviceKind::cuda ? cuda(arguments) : cpu(arguments);
+void call_on(const Tensor& on, const Arguments& arguments, [[maybe_unused]] const char* name,
+             void (*on_cpu)(const Arguments&), void (*on_cuda)(const Arguments&)) {
+  if (on.device().kind == DeviceKind::cpu) return on_cpu(arguments);
+#ifdef ACCRUE_WITH_CUDA
+  const cuda::OperationRange range(name);
+#endif
+  on_cuda(arguments);
+}
+
+// The same, told to whoever observes: every operation comes through here. The argument struct's cost_of() is asked only
+// then.
+template <class Arguments>
+void run_on(const Tensor& on, const Arguments& arguments, const char* name, void (*on_cpu)(const Arguments&),
+            std::type_identity_t<void (*)(const Arguments&)> on_cuda) {
+  if (operation_observer() == nullptr) [[likely]]
+    return call_on(on, arguments, name, on_cpu, on_cuda);
+  const ObservedCall call(name, cost_of(arguments));
+  call_on(on, arguments, name, on_cpu, on_cuda);
 }
 
 // A tensor with the name it has in its argument struct, for messages.

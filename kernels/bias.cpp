@@ -32,4 +32,12 @@ void bias_backward(const BiasBackward& op) {
   run_on(op.dy, op, ACCRUE_BACKENDS(bias_backward));
 }
 
+OperationCost cost_of(const BiasForward& op) {
+  return {.flop = count_of(op.x), .bytes = bytes_of(op.y, op.x, op.bias)};
+}
+
+OperationCost cost_of(const BiasBackward& op) {
+  return {.flop = count_of(op.dy), .bytes = bytes_of(op.dy, op.dbias.tensor)};
+}
+
 }  // namespace accrue::kernels

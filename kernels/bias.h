@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/grad_slot.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -23,6 +24,9 @@ struct BiasBackward {
 
 void bias_forward(const BiasForward&);
 void bias_backward(const BiasBackward&);
+
+OperationCost cost_of(const BiasForward&);
+OperationCost cost_of(const BiasBackward&);
 
 namespace cpu {
 void bias_forward(const BiasForward&);

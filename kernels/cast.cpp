@@ -22,4 +22,6 @@ Tensor as_dtype(const Tensor& x, DType dtype, Category category) {
   return converted;
 }
 
+OperationCost cost_of(const Cast& op) { return {.bytes = bytes_of(op.out, op.x)}; }
+
 }  // namespace accrue::kernels

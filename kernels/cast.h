@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -14,6 +15,8 @@ struct Cast {
 };
 
 void cast(const Cast&);
+
+OperationCost cost_of(const Cast&);
 
 // x itself if it has that dtype already, else a converted copy on the same device.
 Tensor as_dtype(const Tensor& x, DType dtype, Category category = Category::activations);

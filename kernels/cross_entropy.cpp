@@ -37,4 +37,10 @@ void cross_entropy(const CrossEntropy& op) {
   run_on(op.logits, op, ACCRUE_BACKENDS(cross_entropy));
 }
 
+OperationCost cost_of(const CrossEntropy& op) {
+  const bool on_cuda = op.logits.device().kind == DeviceKind::cuda;
+  const double passes = op.gradient == LossGradient::none ? 1 : on_cuda ? 3 : 2;
+  return {.flop = 6 * count_of(op.logits), .bytes = passes * bytes_of(op.logits)};
+}
+
 }  // namespace accrue::kernels

@@ -5,6 +5,7 @@
 
 #include "core/grad_slot.h"
 #include "kernels/loss_terms.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -39,6 +40,8 @@ struct CrossEntropy {
 };
 
 void cross_entropy(const CrossEntropy&);
+
+OperationCost cost_of(const CrossEntropy&);
 
 // Implementation of the backends: how a target that is no class is told.
 struct BadTarget {

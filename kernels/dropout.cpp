@@ -22,4 +22,6 @@ void dropout(const Dropout& op) {
   run_on(op.x, op, ACCRUE_BACKENDS(dropout));
 }
 
+OperationCost cost_of(const Dropout& op) { return {.bytes = bytes_of(op.out) + bytes_of(op.x)}; }
+
 }  // namespace accrue::kernels

@@ -1,5 +1,6 @@
 #include "kernels/embedding.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <vector>
@@ -41,6 +42,14 @@ std::string place_of(const Shape& shape, std::int64_t index) {
     index /= shape[axis];
   }
   return "[" + text + "]";
+}
+
+// Of a gradient to whose rows so many others are added: those rows read and written, or all rows written.
+double bytes_of_rows(const GradSlot& gradient, std::int64_t added) {
+  if (!gradient) return 0;
+  if (gradient.write == Write::overwrite) return bytes_of(gradient);
+  const Shape& shape = gradient.tensor.shape();
+  return 8 * static_cast<double>(std::min(added, shape.rows()) * shape.last());
 }
 
 }  // namespace
@@ -94,6 +103,15 @@ void embedding_backward(const EmbeddingBackward& op) {
   require_disjoint(name, dtable, {dpositions, dy, ids});
   require_disjoint(name, dpositions, {dy, ids});
   run_on(op.dy, op, ACCRUE_BACKENDS(embedding_backward));
+}
+
+OperationCost cost_of(const EmbeddingForward& op) { return {.bytes = bytes_of(op.ids) + 2 * bytes_of(op.y)}; }
+
+OperationCost cost_of(const EmbeddingBackward& op) {
+  const double wanted = (op.dtable ? 1 : 0) + (op.dpositions ? 1 : 0);
+  return {.flop = wanted * count_of(op.dy),
+          .bytes = bytes_of(op.dy) + bytes_of_rows(op.dtable, op.ids.numel()) +
+                   bytes_of_rows(op.dpositions, op.ids.shape().last())};
 }
 
 }  // namespace accrue::kernels

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/grad_slot.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -22,8 +23,9 @@ struct EmbeddingForward {
 
 // dtable[ids[i], :] += dy[i, :], dpositions[i % T, :] += dy[i, :]. An overwriting slot stores zeros to the rows that no
 // id names. Both are f32; either may be undefined. 1-2 FLOP/element | bytes: (n*C)*sizeof(T) + read and write of the
-// touched rows (all rows when overwriting) | memory-bound | deterministic: each row of a gradient is summed in the
-// order of i; on CUDA a row that very many ids name is summed in eight interleaved parts, which are then added in order
+// touched rows, of which as many are counted as there may be (all rows written when overwriting) | memory-bound |
+// deterministic: each row of a gradient is summed in the order of i; on CUDA a row that very many ids name is summed in
+// eight interleaved parts, which are then added in order
 struct EmbeddingBackward {
   GradSlot dtable;
   GradSlot dpositions;
@@ -33,6 +35,9 @@ struct EmbeddingBackward {
 
 void embedding_forward(const EmbeddingForward&);
 void embedding_backward(const EmbeddingBackward&);
+
+OperationCost cost_of(const EmbeddingForward&);
+OperationCost cost_of(const EmbeddingBackward&);
 
 // Implementation of the backends: how an id outside the table is told.
 struct BadId {

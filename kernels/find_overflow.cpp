@@ -35,4 +35,7 @@ void find_overflow(const FindOverflow& op) {
   run_on(op.state, op, ACCRUE_BACKENDS(find_overflow));
 }
 
+// The host does not know whether there is one; there is not, as a rule.
+OperationCost cost_of(const FindOverflow&) { return {}; }
+
 }  // namespace accrue::kernels

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/parameter.h"
+#include "kernels/operation_cost.h"
 #include "kernels/step_state.h"
 
 namespace accrue::kernels {
@@ -29,6 +30,8 @@ Tensor gradient_slices(const std::vector<GradientSlice>& slices, Device device);
 // Those of a store's parameters, which are registered in the order of the forward pass.
 Tensor slices_of(const ParameterStore& parameters);
 void find_overflow(const FindOverflow&);
+
+OperationCost cost_of(const FindOverflow&);
 
 namespace cpu {
 void find_overflow(const FindOverflow&);

@@ -15,4 +15,8 @@ void grad_accumulate(const GradAccumulate& op) {
   run_on(op.acc.tensor, op, ACCRUE_BACKENDS(grad_accumulate));
 }
 
+OperationCost cost_of(const GradAccumulate& op) {
+  return {.flop = 2 * count_of(op.incoming), .bytes = bytes_of(op.acc) + bytes_of(op.incoming)};
+}
+
 }  // namespace accrue::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/grad_slot.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -16,6 +17,8 @@ struct GradAccumulate {
 };
 
 void grad_accumulate(const GradAccumulate&);
+
+OperationCost cost_of(const GradAccumulate&);
 
 namespace cpu {
 void grad_accumulate(const GradAccumulate&);

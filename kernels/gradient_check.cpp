@@ -12,4 +12,8 @@ void gradient_check(const GradientCheck& op) {
   run_on(op.gradient, op, ACCRUE_BACKENDS(gradient_check));
 }
 
+OperationCost cost_of(const GradientCheck& op) {
+  return {.flop = 2 * count_of(op.gradient), .bytes = bytes_of(op.gradient)};
+}
+
 }  // namespace accrue::kernels

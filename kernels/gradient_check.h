@@ -1,6 +1,7 @@
 // Finite check and squared norm of the gradient, in one pass.
 #pragma once
 
+#include "kernels/operation_cost.h"
 #include "kernels/step_state.h"
 
 namespace accrue::kernels {
@@ -13,6 +14,8 @@ struct GradientCheck {
 };
 
 void gradient_check(const GradientCheck&);
+
+OperationCost cost_of(const GradientCheck&);
 
 namespace cpu {
 void gradient_check(const GradientCheck&);

@@ -70,4 +70,13 @@ void layernorm_backward(const LayerNormBackward& op) {
   run_on(op.x, op, ACCRUE_BACKENDS(layernorm_backward));
 }
 
+OperationCost cost_of(const LayerNormForward& op) {
+  return {.flop = 8 * count_of(op.x), .bytes = bytes_of(op.y, op.mean, op.rstd, op.x, op.gamma, op.beta)};
+}
+
+OperationCost cost_of(const LayerNormBackward& op) {
+  return {.flop = 14 * count_of(op.x),
+          .bytes = bytes_of(op.dx) + bytes_of(op.dy, op.x, op.mean, op.rstd) + 12 * count_of(op.gamma)};
+}
+
 }  // namespace accrue::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/grad_slot.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -27,6 +28,9 @@ struct LayerNormBackward {
 
 void layernorm_forward(const LayerNormForward&);
 void layernorm_backward(const LayerNormBackward&);
+
+OperationCost cost_of(const LayerNormForward&);
+OperationCost cost_of(const LayerNormBackward&);
 
 namespace cpu {
 void layernorm_forward(const LayerNormForward&);

@@ -6,11 +6,7 @@
 #include "kernels/matmul.h"
 
 // The CPU computes the parts one after the other.
-#ifdef ACCRUE_WITH_CUDA
-#define ACCRUE_FUSED(operation) unfused::operation, cuda::operation
-#else
-#define ACCRUE_FUSED(operation) unfused::operation, nullptr
-#endif
+#define ACCRUE_FUSED(operation) #operation, unfused::operation, ACCRUE_IF_CUDA(cuda::operation)
 
 namespace accrue::kernels {
 namespace {
@@ -28,6 +24,28 @@ void require_last_axis(std::string_view op, const Operand& x, std::int64_t exten
 
 // The product over all rows at once: to matmul, a second operand of three axes would mean a batch of products.
 Tensor as_matrix(const Tensor& x) { return x.view({x.shape().rows(), x.shape().last()}); }
+
+// The parts of each operation.
+
+Matmul product_of(const LinearGelu& op) { return {.out = op.z, .a = op.x, .b = op.weight, .bias = op.bias}; }
+
+ActivationForward gelu_of(const LinearGelu& op) { return {.y = op.y, .x = op.z, .kind = Activation::gelu}; }
+
+Matmul product_of(const LinearGeluBackward& op) {
+  return {.out = op.dz, .a = op.dy, .b = op.weight, .transpose_b = true};
+}
+
+ActivationBackward gelu_of(const LinearGeluBackward& op) {
+  return {.dx = {.tensor = op.dz}, .dy = op.dz, .x = op.z, .kind = Activation::gelu};
+}
+
+Matmul product_of(const LinearWeightBackward& op) {
+  return {.out = op.dweight.tensor,
+          .a = as_matrix(op.transpose ? op.dy : op.x),
+          .b = as_matrix(op.transpose ? op.x : op.dy),
+          .transpose_a = true,
+          .write = op.dweight.write};
+}
 
 }  // namespace
 
@@ -93,25 +111,36 @@ void linear_weight_backward(const LinearWeightBackward& op) {
   run_on(dweight, op, ACCRUE_FUSED(linear_weight_backward));
 }
 
+OperationCost cost_of(const LinearGelu& op) {
+  const OperationCost product = cost_of(product_of(op));
+  return {.flop = product.flop + cost_of(gelu_of(op)).flop, .bytes = product.bytes + bytes_of(op.y)};
+}
+
+OperationCost cost_of(const LinearGeluBackward& op) {
+  const OperationCost product = cost_of(product_of(op));
+  return {.flop = product.flop + cost_of(gelu_of(op)).flop, .bytes = product.bytes + bytes_of(op.z)};
+}
+
+OperationCost cost_of(const LinearWeightBackward& op) {
+  const OperationCost product = cost_of(product_of(op));
+  return {.flop = product.flop + (op.dbias ? count_of(op.dy) : 0), .bytes = product.bytes};
+}
+
 namespace unfused {
 
 void linear_gelu(const LinearGelu& op) {
-  matmul({.out = op.z, .a = op.x, .b = op.weight, .bias = op.bias});
-  activation_forward({.y = op.y, .x = op.z, .kind = Activation::gelu});
+  matmul(product_of(op));
+  activation_forward(gelu_of(op));
 }
 
 void linear_gelu_backward(const LinearGeluBackward& op) {
-  matmul({.out = op.dz, .a = op.dy, .b = op.weight, .transpose_b = true});
-  activation_backward({.dx = {.tensor = op.dz}, .dy = op.dz, .x = op.z, .kind = Activation::gelu});
+  matmul(product_of(op));
+  activation_backward(gelu_of(op));
 }
 
 void linear_weight_backward(const LinearWeightBackward& op) {
   if (op.dbias) bias_backward({.dbias = op.dbias, .dy = op.dy});
-  matmul({.out = op.dweight.tensor,
-          .a = as_matrix(op.transpose ? op.dy : op.x),
-          .b = as_matrix(op.transpose ? op.x : op.dy),
-          .transpose_a = true,
-          .write = op.dweight.write});
+  matmul(product_of(op));
 }
 
 }  // namespace unfused

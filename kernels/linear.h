@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/grad_slot.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -34,6 +35,10 @@ struct LinearWeightBackward {
 void linear_gelu(const LinearGelu&);
 void linear_gelu_backward(const LinearGeluBackward&);
 void linear_weight_backward(const LinearWeightBackward&);
+
+OperationCost cost_of(const LinearGelu&);
+OperationCost cost_of(const LinearGeluBackward&);
+OperationCost cost_of(const LinearWeightBackward&);
 
 // Each as the operations that it is made of, one after the other, on any device.
 namespace unfused {

@@ -66,4 +66,11 @@ void matmul(const Matmul& op) {
   run_on(op.out, op, ACCRUE_BACKENDS(matmul));
 }
 
+OperationCost cost_of(const Matmul& op) {
+  const bool batched = op.b.shape().rank() == 3;
+  const auto depth = static_cast<double>(extents_of(op.a, batched, op.transpose_a).cols);
+  return {.flop = 2 * count_of(op.out) * depth,
+          .bytes = bytes_of(op.a, op.b) + bytes_of(GradSlot{.tensor = op.out, .write = op.write})};
+}
+
 }  // namespace accrue::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/grad_slot.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -30,6 +31,8 @@ struct Matmul {
 };
 
 void matmul(const Matmul&);
+
+OperationCost cost_of(const Matmul&);
 
 namespace cpu {
 void matmul(const Matmul&);

@@ -38,4 +38,9 @@ void residual_layernorm(const ResidualLayerNorm& op) {
   run_on(op.x, op, ACCRUE_BACKENDS(residual_layernorm));
 }
 
+OperationCost cost_of(const ResidualLayerNorm& op) {
+  return {.flop = 9 * count_of(op.x),
+          .bytes = bytes_of(op.sum, op.y, op.mean, op.rstd, op.x, op.residual, op.gamma, op.beta)};
+}
+
 }  // namespace accrue::kernels

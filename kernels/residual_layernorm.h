@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -17,6 +18,8 @@ struct ResidualLayerNorm {
 };
 
 void residual_layernorm(const ResidualLayerNorm&);
+
+OperationCost cost_of(const ResidualLayerNorm&);
 
 namespace cpu {
 void residual_layernorm(const ResidualLayerNorm&);

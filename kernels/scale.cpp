@@ -19,4 +19,6 @@ void scale(const Scale& op) {
   run_on(op.out, op, ACCRUE_BACKENDS(scale));
 }
 
+OperationCost cost_of(const Scale& op) { return {.flop = count_of(op.x), .bytes = bytes_of(op.out, op.x)}; }
+
 }  // namespace accrue::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "kernels/operation_cost.h"
 
 namespace accrue::kernels {
 
@@ -16,6 +17,8 @@ struct Scale {
 };
 
 void scale(const Scale&);
+
+OperationCost cost_of(const Scale&);
 
 namespace cpu {
 void scale(const Scale&);

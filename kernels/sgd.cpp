@@ -29,4 +29,9 @@ void sgd(const Sgd& op) {
   run_on(op.master, op, ACCRUE_BACKENDS(sgd));
 }
 
+OperationCost cost_of(const Sgd& op) {
+  return {.flop = 6 * count_of(op.master),
+          .bytes = 2 * bytes_of(op.master, op.buffer) + bytes_of(op.gradient, op.compute)};
+}
+
 }  // namespace accrue::kernels

@@ -1,6 +1,7 @@
 // The fused SGD step over flat buffers.
 #pragma once
 
+#include "kernels/operation_cost.h"
 #include "kernels/step_state.h"
 
 namespace accrue::kernels {
@@ -11,7 +12,7 @@ namespace accrue::kernels {
 //   master = master - lr * step;  compute = master, rounded to its dtype (compute may be undefined)
 // The first update starts from a zero buffer. master, buffer: f32, gradient: f32 or bf16, all of one shape; buffer
 // undefined iff momentum = 0. 6 FLOP/element | bytes: 12 read + 8 written (8 + 4 without momentum; 2 less read with a
-// bf16 gradient) per element | memory-bound | deterministic
+// bf16 gradient; + 2 written for a half compute copy) per element | memory-bound | deterministic
 struct Sgd {
   Tensor master, buffer;
   Tensor compute;
@@ -23,6 +24,8 @@ struct Sgd {
 };
 
 void sgd(const Sgd&);
+
+OperationCost cost_of(const Sgd&);
 
 namespace cpu {
 void sgd(const Sgd&);

@@ -27,4 +27,8 @@ void finish_step(const FinishStep& op) {
   run_on(op.state, op, ACCRUE_BACKENDS(finish_step));
 }
 
+OperationCost cost_of(const AddLossTerms& op) { return {.bytes = 2 * bytes_of(op.state) + bytes_of(op.terms)}; }
+OperationCost cost_of(const BeginStep& op) { return {.bytes = 2 * bytes_of(op.state)}; }
+OperationCost cost_of(const FinishStep& op) { return {.bytes = 2 * bytes_of(op.state)}; }
+
 }  // namespace accrue::kernels

@@ -7,6 +7,7 @@
 
 #include "kernels/loss_scaling.h"
 #include "kernels/loss_terms.h"
+#include "kernels/operation_cost.h"
 #include "kernels/schedule_value.h"
 #include "kernels/step_state.h"
 
@@ -49,6 +50,10 @@ void add_loss_terms(const AddLossTerms&);
 // W = 0, grad_norm and factor are 0; a gradient that is not finite is shown in grad_norm as it is, and factor is 0.
 void begin_step(const BeginStep&);
 void finish_step(const FinishStep&);
+
+OperationCost cost_of(const AddLossTerms&);
+OperationCost cost_of(const BeginStep&);
+OperationCost cost_of(const FinishStep&);
 
 namespace cpu {
 void add_loss_terms(const AddLossTerms&);

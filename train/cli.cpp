@@ -269,6 +269,9 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
                        ->capture_default_str()
                        ->group("Run"),
                    1);
+  app.add_flag("--profile", o.profile,
+               "Show where the time of one window goes, by operation, and write its timeline to profile.json in --out")
+      ->group("Run");
   require_seed(app.add_option("--seed", o.seed, "Seed of weights, order of the data and dropout")
                    ->capture_default_str()
                    ->group("Run"));

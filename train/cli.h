@@ -56,6 +56,7 @@ struct TrainingOptions {
   std::string save_every = "0";
   std::optional<std::int64_t> keep;  // left out: what the run has had, or 3
   std::int64_t log_every = 10;
+  bool profile = false;
   std::optional<std::string> resume;  // RunStart says what it means
 };
 

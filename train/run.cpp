@@ -7,6 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "train/atomic_file.h"
+#include "train/profile_table.h"
+#include "train/profile_trace.h"
 #include "train/stop_signals.h"
 
 namespace accrue::train {
@@ -224,14 +227,41 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   };
   trainer.stop_requested = [&] { return signals.requested(); };
   trainer.must_stop_at_once = [&] { return signals.seconds_since_request() > patience_after_signal; };
+  const std::unique_ptr<WindowProfiler> profiler = options_.profile ? make_profiler(parameters) : nullptr;
+  trainer.profiler = profiler.get();
   const TrainingEnd end = trainer.run();
+  trainer.profiler = nullptr;
   progress_.finish();
   metrics_->make_durable();  // now or never
+  if (profiler && !profiler->done())
+    console_.print("--profile: no window ran to its end, so that there is nothing to show; it takes more --steps\n");
   if (end == TrainingEnd::stopped)
     fail(ErrorKind::stopped, "stopped by {} at {}, which is saved; the same command with --resume goes on",
          signals.signal_name(), saved_progress_);
   console_.print("checkpoint {}\nmetrics    {}\n", (fs::path(options_.out) / "latest").string(),
                  metrics_path().string());
+}
+
+// The peaks are measured before the training, whose memory and speed they would disturb.
+std::unique_ptr<WindowProfiler> Run::make_profiler(const ParameterStore& parameters) {
+  const Device device = parameters.master().device();
+  auto profiler = std::make_unique<WindowProfiler>(device);
+  profiler->on_profile = [this, peaks = measure_peaks(device, parameters.compute_dtype())](
+                             const WindowProfile& profile) { show_profile(profile, peaks); };
+  return profiler;
+}
+
+void Run::show_profile(const WindowProfile& profile, const MachinePeaks& peaks) {
+  const std::string device = describe_machine(options_.machine);
+  const fs::path trace = fs::path(options_.out) / "profile.json";
+  progress_.finish();
+  console_.print("\n{}", profile_table(profile, peaks, device));
+  try {
+    write_text_atomically(trace, profile_trace(profile, peaks, device));
+    console_.print("timeline   {} (chrome://tracing and ui.perfetto.dev open it)\n\n", trace.string());
+  } catch (const Error& error) {
+    console_.warn("warning: the timeline of --profile could not be written: {}\n", error.what());
+  }
 }
 
 // Says once that the log cannot be written, and once that it is again.

@@ -14,6 +14,7 @@
 #include "train/progress.h"
 #include "train/run_start.h"
 #include "train/trainer.h"
+#include "train/window_profiler.h"
 
 namespace accrue::train {
 
@@ -39,7 +40,8 @@ class Run {
               Trainer& trainer);
   // Says what is about to be trained and how its batches are made up.
   void announce(const std::string& model);
-  // Runs the trainer with a log, checkpoints, and a reaction to Ctrl-C and SIGTERM; then says where the files are.
+  // Runs the trainer with a log, checkpoints, a profile where one is wanted, and a reaction to Ctrl-C and SIGTERM; then
+  // says where the files are.
   // Throws Error(stopped) when a signal ended it early.
   void train(Trainer& trainer, const ParameterStore& parameters, optim::Optimizer& optimizer,
              const Accumulator& accumulator);
@@ -51,6 +53,8 @@ class Run {
   std::string cut_log(std::int64_t windows) const;
   void keep_as_before(const RunSettings& saved);
   std::string describe_progress(const Accumulator& accumulator) const;
+  std::unique_ptr<WindowProfiler> make_profiler(const ParameterStore& parameters);
+  void show_profile(const WindowProfile& profile, const MachinePeaks& peaks);
   void log(const WindowRecord& record);
   void watch_log();
   void save(const CheckpointContent& content);

@@ -1,5 +1,6 @@
-// The directory of a run: DIR/lock, DIR/metrics.jsonl, DIR/checkpoints/update-00000100/, and links to the newest of
-// them: DIR/latest, and DIR/model.safetensors and DIR/config.json so that DIR itself loads as a model.
+// The directory of a run: DIR/lock, DIR/metrics.jsonl, DIR/profile.json (of --profile),
+// DIR/checkpoints/update-00000100/, and links to the newest of them: DIR/latest, and DIR/model.safetensors and
+// DIR/config.json so that DIR itself loads as a model.
 #pragma once
 
 #include <cstdint>

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "kernels/operation_observer.h"
 #include "train/overflow_search.h"
 
 namespace accrue::train {
@@ -49,6 +50,7 @@ std::vector<MicroBatch> Trainer::micro_batches_of(std::int64_t window, std::int6
 }
 
 Batch Trainer::load(const MicroBatch& part, std::int64_t window) const {
+  const kernels::ObservedCall observed("data loading");
   const std::int64_t first_position = windows_.window(window).first_position + part.first;
   std::vector<std::int64_t> indices;
   indices.reserve(static_cast<std::size_t>(part.count));  // what no machine holds fails here, not by growing until then
@@ -79,8 +81,9 @@ std::optional<WindowReport> Trainer::run_micro_batch(const Batch& batch) {
 }
 
 std::optional<WindowReport> Trainer::run_window() {
-  const std::int64_t window = accumulator_.next_window();
-  const std::vector<MicroBatch> parts = micro_batches_of(window, accumulator_.samples_in_window());
+  const std::int64_t window = accumulator_.next_window(), arrived = accumulator_.samples_in_window();
+  const std::vector<MicroBatch> parts = micro_batches_of(window, arrived);
+  const std::unique_ptr<OperationRecorder> recorder = profiler != nullptr ? profiler->begin_window() : nullptr;
   if (accumulator_.window_open()) {
     accumulator_.continue_window(std::ssize(parts));
   } else {
@@ -89,7 +92,15 @@ std::optional<WindowReport> Trainer::run_window() {
   Batch batch = load(parts[0], window);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const std::optional<WindowReport> report = run_micro_batch(batch);
-    if (i + 1 == parts.size()) return report;
+    if (i + 1 == parts.size()) {
+      // Around an overflow windows are run again, to search or because they were held.
+      if (recorder && !(report && report->overflow))
+        profiler->finish_window(*recorder, {.window = window,
+                                            .micro_batches = std::ssize(parts),
+                                            .samples = windows_.window(window).count - arrived,
+                                            .samples_before = arrived});
+      return report;
+    }
     // A device still computes then, and the next samples go there meanwhile: two batches are alive, never three.
     batch = load(parts[i + 1], window);
     if (pause(window)) break;
@@ -255,6 +266,7 @@ TrainingEnd Trainer::run() {
   update_ = accumulator_.state().step.update;
   last_save_ = std::chrono::steady_clock::now();
   stop_ = false;
+  if (profiler != nullptr) profiler->expect(options_.steps - update_);
   TrainingEnd end = TrainingEnd::finished;
   try {
     end = train();

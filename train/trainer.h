@@ -15,6 +15,7 @@
 #include "train/evaluate.h"
 #include "train/sampler.h"
 #include "train/trainer_state.h"
+#include "train/window_profiler.h"
 
 namespace accrue::train {
 
@@ -70,6 +71,8 @@ class Trainer {
   // Asked between operations: whether the micro-batch that is being computed, or the evaluation, must not be waited
   // for. It is rolled back: its forward pass alone, or from its backward pass on the window to its beginning.
   std::function<bool()> must_stop_at_once;
+  // Measures one of the windows, with no effect on what is computed; null: none.
+  WindowProfiler* profiler = nullptr;
 
   // Trains until options.steps updates are done or it is asked to stop, then saves. A restored accumulator continues
   // where it stood, in the middle of a window, too. Logs and saves also before it throws because windows keep failing

@@ -7,6 +7,7 @@
 #include "core/cuda/event.cuh"
 #include "core/cuda/readback.cuh"
 #include "core/cuda/stopwatch.cuh"
+#include "core/cuda/timeline.cuh"
 #include "core/format_bytes.h"
 
 namespace accrue::cuda {
@@ -153,6 +154,7 @@ std::unique_ptr<Readback> CudaDevice::readback(std::size_t bytes) {
 }
 
 std::unique_ptr<Stopwatch> CudaDevice::stopwatch() { return std::make_unique<EventStopwatch>(*this); }
+std::unique_ptr<Timeline> CudaDevice::timeline() { return std::make_unique<EventTimeline>(*this); }
 
 // Recording fails only when the device is lost, which the next call reports.
 void CudaDevice::data_released() noexcept { cudaEventRecord(data_released_, stream_); }

@@ -39,6 +39,7 @@ class CudaDevice final : public DeviceMemory {
   void upload(void* destination, const void* source, std::size_t bytes) override;
   std::unique_ptr<Readback> readback(std::size_t bytes) override;
   std::unique_ptr<Stopwatch> stopwatch() override;
+  std::unique_ptr<Timeline> timeline() override;
   void data_released() noexcept override;
 
  private:
