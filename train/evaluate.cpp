@@ -1,5 +1,7 @@
 #include "train/evaluate.h"
 
+#include <cmath>
+
 #include <algorithm>
 #include <limits>
 #include <numeric>
@@ -53,6 +55,14 @@ double accuracy(const std::function<Tensor(Tape&, const Tensor&)>& logits, const
     }
   });
   return static_cast<double>(correct) / static_cast<double>(data.size());
+}
+
+void require_finite(const Evaluation& evaluation) {
+  if (std::isfinite(evaluation.loss)) return;
+  fail(ErrorKind::numeric,
+       "the loss over {} targets is not finite: these weights are of no use; name an older checkpoint of the run's "
+       "checkpoints/",
+       evaluation.targets);
 }
 
 }  // namespace accrue::train

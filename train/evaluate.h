@@ -27,4 +27,7 @@ Evaluation evaluate(const LossFunction& loss, const Dataset& data, std::int64_t 
 double accuracy(const std::function<Tensor(Tape&, const Tensor&)>& logits, const Dataset& data,
                 std::int64_t micro_batch, Device device);
 
+// Throws Error(numeric) for a loss that is not finite: the weights are not, or the model overflows.
+void require_finite(const Evaluation& evaluation);
+
 }  // namespace accrue::train

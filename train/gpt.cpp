@@ -87,6 +87,7 @@ void run_evaluation(const GptEvalOptions& options) {
   } else {
     fmt::print("loss {:.6f} over {} targets (perplexity {:.3f})\n", result.loss, result.targets, std::exp(result.loss));
   }
+  require_finite(result);
 }
 
 void run_sampling(const GptSampleOptions& options) {

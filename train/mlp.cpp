@@ -100,6 +100,7 @@ void run_evaluation(const MlpEvalOptions& options) {
   } else {
     fmt::print("test accuracy {:.2f} %, loss {:.6f} over {} images\n", 100 * correct, result.loss, result.targets);
   }
+  require_finite(result);
 }
 
 }  // namespace

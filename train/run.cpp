@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/format_bytes.h"
 #include "train/atomic_file.h"
 #include "train/profile_table.h"
 #include "train/profile_trace.h"
@@ -99,6 +100,17 @@ std::string describe_overflow(const WindowReport& report) {
   return text;
 }
 
+std::string describe_space(std::uintmax_t available, std::int64_t parameters, std::int64_t keep) {
+  // Weights and AdamW's two moments in f32, and inside a window its gradients; one more than is kept while it is saved.
+  const std::uintmax_t each = static_cast<std::uintmax_t>(parameters) * 16,
+                       needed = each * static_cast<std::uintmax_t>(keep > 0 ? keep + 1 : 2);
+  if (available >= needed) return {};
+  return fmt::format(
+      "{} are free on the disk of --out, but a checkpoint takes up to {}, and those that are kept {}; a smaller "
+      "--keep needs less",
+      format_bytes(available), format_bytes(each), format_bytes(needed));
+}
+
 Run::Run(const TrainingOptions& options, RunSubject subject, RunStart start)
     : options_(options),
       settings_{.program = subject.program,
@@ -165,7 +177,7 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
   const bool all_done = accumulator.counters().update >= options_.steps && !saved.trainer.unlogged;
   console_.print("Resuming {} at {}{}\n", start_.continues() ? options_.out : point.checkpoint.string(),
                  describe_progress(accumulator),
-                 all_done ? ", which is all of them; more --steps go on from there" : "");
+                 all_done ? ", so that nothing is left to do; more --steps go on from there" : "");
   for (const std::string& line : changed_rules(saved.settings, settings_)) console_.print("{}\n", line);
   if (saved.window_starts_again)
     console_.print("the window that was begun starts again, as the rules of its sums have changed\n");
@@ -176,6 +188,7 @@ void Run::resume(const ParameterStore& parameters, optim::Optimizer& optimizer, 
 std::string Run::cut_log(std::int64_t windows) const {
   const std::int64_t last = truncate_after(metrics_path(), windows);
   if (last == windows - 1) return {};
+  if (last < 0) return fmt::format("{} is missing or has no line of what was trained", metrics_path().string());
   return fmt::format("{} ends with window {}, but the checkpoint has {} windows: the lines between are lost",
                      metrics_path().string(), last, windows);
 }
@@ -201,8 +214,26 @@ void Run::announce(const std::string& model) {
   if (!windows.empty()) console_.print("{}\n", windows);
 }
 
+// An error that ends a run says what is left of it.
+TrainingEnd Run::run_to_its_end(Trainer& trainer) {
+  try {
+    return trainer.run();
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::internal || saved_progress_.empty()) throw;
+    throw Error(error.kind(), fmt::format("{}; {}", error.what(), newest_checkpoint()));
+  }
+}
+
+std::string Run::newest_checkpoint() const {
+  return saved_progress_.empty() ? "there is no checkpoint yet" : "the newest checkpoint is that of " + saved_progress_;
+}
+
 void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optimizer& optimizer,
                 const Accumulator& accumulator) {
+  std::error_code unknown;
+  const fs::space_info disk = fs::space(options_.out, unknown);
+  const std::string shortage = unknown ? "" : describe_space(disk.available, parameters.parameter_count(), keep_);
+  if (!shortage.empty()) console_.warn("warning: {}\n", shortage);
   const StopSignals signals;
   trainer.on_window = [&](const WindowRecord& record) { log(record); };
   trainer.on_overflow = [&](const WindowReport& report) {
@@ -221,15 +252,14 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   };
   trainer.on_save_failed = [&](const std::string& reason) {
     progress_.finish();
-    console_.warn(
-        "warning: no checkpoint could be saved: {}; those before it stay, and the next is tried when it is due\n",
-        reason);
+    console_.warn("warning: no checkpoint of {}: {}; {}, and the next is tried when it is due\n",
+                  describe_progress(accumulator), reason, newest_checkpoint());
   };
   trainer.stop_requested = [&] { return signals.requested(); };
   trainer.must_stop_at_once = [&] { return signals.seconds_since_request() > patience_after_signal; };
   const std::unique_ptr<WindowProfiler> profiler = options_.profile ? make_profiler(parameters) : nullptr;
   trainer.profiler = profiler.get();
-  const TrainingEnd end = trainer.run();
+  const TrainingEnd end = run_to_its_end(trainer);
   trainer.profiler = nullptr;
   progress_.finish();
   metrics_->make_durable();  // now or never

@@ -9,6 +9,7 @@
 #include <compare>
 #include <functional>
 #include <optional>
+#include <set>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -258,10 +259,13 @@ std::string prune_checkpoints(const fs::path& run, std::int64_t keep) {
   const fs::path doomed = run / "checkpoints" / ".removing";
   std::error_code error;
   fs::remove_all(doomed, error);
-  for (std::size_t i = static_cast<std::size_t>(keep); i < all.size(); ++i) {
-    if (!error) fs::rename(all[i], doomed, error);
+  std::set<std::int64_t> updates;
+  for (const fs::path& checkpoint : all) {
+    const bool newest_of_its_update = updates.insert(number_of(checkpoint.filename().string())->update).second;
+    if (newest_of_its_update && std::ssize(updates) <= keep) continue;
+    if (!error) fs::rename(checkpoint, doomed, error);
     if (!error) fs::remove_all(doomed, error);
-    if (error) return fmt::format("{}: cannot be removed: {}", all[i].string(), error.message());
+    if (error) return fmt::format("{}: cannot be removed: {}", checkpoint.string(), error.message());
   }
   return {};
 }

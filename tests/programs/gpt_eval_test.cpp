@@ -92,7 +92,8 @@ TEST_F(GptEval, LossIsShownWhenItIsNotFinite) {
                {"model.safetensors is damaged", "name an older checkpoint"});
   train::seal_folder(folder_ / "run/latest");
   const ProcessResult json = gpt({"eval", "--checkpoint", path("run"), "--text", path("text"), "--json"});
-  EXPECT_EQ(json.exit_code, 0) << json.err;
+  EXPECT_EQ(json.exit_code, static_cast<int>(ErrorKind::numeric));
+  EXPECT_THAT(json.err, ::testing::HasSubstr("not finite: these weights are of no use"));
   EXPECT_EQ(nlohmann::json::parse(json.out).at("loss"), "NaN");
   EXPECT_THAT(gpt({"eval", "--checkpoint", path("run"), "--text", path("text")}).out, ::testing::HasSubstr("loss nan"));
 }

@@ -188,7 +188,7 @@ TEST_F(GptResume, AutoBeginsARunOrContinuesIt) {
   const auto before = snapshot(folder_ / "run");
   const ProcessResult finished = auto_training("7");
   expect_success(finished);
-  EXPECT_THAT(finished.out, ::testing::HasSubstr("at update 7 of 7, which is all of them"));
+  EXPECT_THAT(finished.out, ::testing::HasSubstr("at update 7 of 7, so that nothing is left to do"));
   EXPECT_TRUE(snapshot(folder_ / "run") == before);
 }
 

@@ -101,7 +101,7 @@ TEST(HostileFiles, EachIsRefusedWithAMessageOfItsOwnThatNamesFileAndDefect) {
         EXPECT_TRUE(static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) << "a control character in: " << message;
     }
   }
-  EXPECT_EQ(seen.size(), 221u);  // as docs/reliability.md says
+  EXPECT_EQ(seen.size(), 221u);  // as docs/hostile-input.md says
 }
 
 TEST(HostileFiles, WhatTheTablesSpoilIsAcceptedUnspoilt) {

@@ -183,6 +183,19 @@ TEST_F(RunDirectory, KeepsTheNewestOfItsCheckpoints) {
   EXPECT_EQ(fs::read_symlink(folder / "latest"), "checkpoints/update-00000006");
 }
 
+// A run that diverges and is started again and again saves the weights of its last update each time.
+TEST_F(RunDirectory, RepetitionsOfAnUpdatePushNothingOut) {
+  for (int update = 1; update <= 3; ++update) {
+    training.window(class_samples(4, 3, 2, 1));
+    EXPECT_EQ(save_training(run(), training, {.keep = 3}), "");
+  }
+  for (int repetition = 1; repetition <= 5; ++repetition) {
+    EXPECT_EQ(save_training(run(), training, {.keep = 3}), "");
+    EXPECT_THAT(checkpoints_of(run()), ::testing::ElementsAre(checkpoint(3).string() + "." + std::to_string(repetition),
+                                                              checkpoint(2), checkpoint(1)));
+  }
+}
+
 TEST_F(RunDirectory, DoesNotFallBackFromACheckpointThatIsWhole) {
   save();
   save();
