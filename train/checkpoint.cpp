@@ -70,7 +70,8 @@ std::string damage_of_checkpoint(const fs::path& checkpoint) {
 
 namespace {
 
-// What DIR/latest leads to at this moment: whoever followed the link file by file might get those of two checkpoints.
+// What DIR/latest leads to at this moment, or nothing where there is no such link: whoever followed the link file by
+// file might get those of two checkpoints.
 fs::path latest_of(const fs::path& run) {
   std::error_code error;
   return fs::canonical(run / "latest", error);
@@ -80,7 +81,7 @@ fs::path latest_of(const fs::path& run) {
 
 fs::path find_checkpoint(const fs::path& path) {
   std::error_code error;
-  for (fs::path latest = latest_of(path); fs::exists(latest / state_file, error);) {
+  for (fs::path latest = latest_of(path); !latest.empty() && fs::exists(latest / state_file, error);) {
     const std::string damage = damage_of_checkpoint(latest);
     if (damage.empty()) return latest;
     // A training may have removed it meanwhile, as it had saved others.

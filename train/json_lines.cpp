@@ -102,20 +102,26 @@ void JsonLines::write(const nlohmann::json& object) {
   write_waiting();
   // Lest a long run without checkpoints keeps all of its log in memory.
   constexpr std::size_t most_unsynced = 1 << 20;
-  if (unsynced_.size() > most_unsynced) sync();
+  if (unsynced_.size() > most_unsynced) {
+    if (const int error = sync(); error != 0)
+      trouble_ = fmt::format("{} cannot be made durable: {}", path_.string(), log_error(error));
+  }
 }
 
 void JsonLines::write_waiting() {
   // Somebody else may have shortened the file, as log rotation does: beyond its end a hole of zeros would come before
   // the line.
   const std::int64_t size = size_of(file_.get());
-  if (size >= 0 && size < end_) end_ = std::max<std::int64_t>(end_of_lines(file_.get(), size), 0);
+  if (size >= 0 && size < end_) {
+    end_ = std::max<std::int64_t>(end_of_lines(file_.get(), size), 0);
+    unsynced_.clear();  // whoever did that did not want them
+  }
   const std::size_t written = write_at(file_.get(), waiting_, end_);
   const int error = errno;
   const bool all = written == waiting_.size();
   const std::size_t lines = all ? written : std::string_view(waiting_).substr(0, written).rfind('\n') + 1;
+  unsynced_.append(waiting_, 0, lines);  // first: where there is no memory, the same lines are written here again
   end_ += static_cast<std::int64_t>(lines);
-  unsynced_.append(waiting_, 0, lines);
   waiting_.erase(0, lines);
   trouble_ = all ? "" : fmt::format("{} cannot be written: {}", path_.string(), log_error(error));
   // What is there of a half line. Where even that fails, the next attempt writes the same line over it.

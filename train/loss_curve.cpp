@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "core/check.h"
+#include "train/checksum.h"
 #include "train/json_file.h"
 #include "train/json_lines.h"
 #include "train/json_value.h"
@@ -66,6 +67,8 @@ LossCurve parse_loss_curve(std::span<const std::uint8_t> text, std::string_view 
 
 LossCurve read_loss_curve(const std::filesystem::path& metrics) {
   const MappedFile file(metrics);
+  // That of a run that goes on grows meanwhile.
+  remember_content(file.bytes(), checksum64(file.bytes(), 0));
   return file.read_intact([&](auto bytes) { return parse_loss_curve(bytes, metrics.string()); });
 }
 

@@ -100,14 +100,14 @@ std::string describe_overflow(const WindowReport& report) {
   return text;
 }
 
-std::string describe_space(std::uintmax_t available, std::int64_t parameters, std::int64_t keep) {
-  // Weights and AdamW's two moments in f32, and inside a window its gradients; one more than is kept while it is saved.
+std::string describe_space(std::uintmax_t available, std::int64_t parameters, std::int64_t checkpoints) {
+  // Weights and AdamW's two moments in f32, and inside a window its gradients.
   const std::uintmax_t each = static_cast<std::uintmax_t>(parameters) * 16,
-                       needed = each * static_cast<std::uintmax_t>(keep > 0 ? keep + 1 : 2);
+                       needed = each * static_cast<std::uintmax_t>(checkpoints);
   if (available >= needed) return {};
   return fmt::format(
-      "{} are free on the disk of --out, but a checkpoint takes up to {}, and those that are kept {}; a smaller "
-      "--keep needs less",
+      "{} are free on the disk of --out, but a checkpoint takes up to {}, and those that are still to come {}; "
+      "a smaller --keep needs less",
       format_bytes(available), format_bytes(each), format_bytes(needed));
 }
 
@@ -232,7 +232,11 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
                 const Accumulator& accumulator) {
   std::error_code unknown;
   const fs::space_info disk = fs::space(options_.out, unknown);
-  const std::string shortage = unknown ? "" : describe_space(disk.available, parameters.parameter_count(), keep_);
+  // One more than is kept while it is saved, but for those that are there already.
+  const std::int64_t there = std::ssize(checkpoints_of(options_.out)),
+                     missing =
+                         std::max<std::int64_t>(keep_ > 0 ? std::min<std::int64_t>(keep_, 1000) + 1 - there : 2, 1);
+  const std::string shortage = unknown ? "" : describe_space(disk.available, parameters.parameter_count(), missing);
   if (!shortage.empty()) console_.warn("warning: {}\n", shortage);
   const StopSignals signals;
   trainer.on_window = [&](const WindowRecord& record) { log(record); };
@@ -252,8 +256,9 @@ void Run::train(Trainer& trainer, const ParameterStore& parameters, optim::Optim
   };
   trainer.on_save_failed = [&](const std::string& reason) {
     progress_.finish();
-    console_.warn("warning: no checkpoint of {}: {}; {}, and the next is tried when it is due\n",
-                  describe_progress(accumulator), reason, newest_checkpoint());
+    // Not of what comes from the device: this may be called because that does not answer any more.
+    console_.warn("warning: no checkpoint could be saved: {}; {}, and the next is tried when it is due\n", reason,
+                  newest_checkpoint());
   };
   trainer.stop_requested = [&] { return signals.requested(); };
   trainer.must_stop_at_once = [&] { return signals.seconds_since_request() > patience_after_signal; };

@@ -81,8 +81,8 @@ class Run {
 // "window 7 skipped: the gradient of wte.weight is not finite from micro-batch 2 of 4 on, at loss scale 65536; the
 // weights stay those of update 7, the loss scale falls to 32768".
 std::string describe_overflow(const WindowReport& report);
-// That the disk has too little space for the checkpoints that a run keeps; empty where it has enough.
-std::string describe_space(std::uintmax_t available, std::int64_t parameters, std::int64_t keep);
+// That the disk has too little space for so many checkpoints; empty where it has enough.
+std::string describe_space(std::uintmax_t available, std::int64_t parameters, std::int64_t checkpoints);
 // How the windows of a data set differ from what the batch alone says; empty where they do not. "windows: 3 an epoch of
 // 40 samples; the last holds 8".
 std::string describe_windows(std::int64_t dataset_size, const BatchPlan& batch, PartialWindow partial);

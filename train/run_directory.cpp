@@ -130,7 +130,7 @@ void require_new_run(const fs::path& run) {
 
 void make_run_directory(const fs::path& run) {
   std::error_code error;
-  const fs::path folder = fs::absolute(run / "checkpoints").lexically_normal();
+  const fs::path folder = fs::absolute(run / "checkpoints");  // not normalised: "link/.." is not where the link is
   fs::path there = folder;
   while (!fs::exists(there, error) && there.has_relative_path()) there = there.parent_path();
   fs::create_directories(folder, error);
@@ -262,7 +262,8 @@ std::string prune_checkpoints(const fs::path& run, std::int64_t keep) {
   std::set<std::int64_t> updates;
   for (const fs::path& checkpoint : all) {
     const bool newest_of_its_update = updates.insert(number_of(checkpoint.filename().string())->update).second;
-    if (newest_of_its_update && std::ssize(updates) <= keep) continue;
+    const bool fallback_inside_window = keep > 1 && (checkpoint == all[0] || checkpoint == all[1]);
+    if (fallback_inside_window || (newest_of_its_update && std::ssize(updates) <= keep)) continue;
     if (!error) fs::rename(checkpoint, doomed, error);
     if (!error) fs::remove_all(doomed, error);
     if (error) return fmt::format("{}: cannot be removed: {}", checkpoint.string(), error.message());

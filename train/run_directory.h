@@ -46,9 +46,10 @@ std::string new_checkpoint_name(const std::filesystem::path& run, std::int64_t u
 // Makes the checkpoint of this name in DIR/checkpoints the latest, durably. Throws Error(cannot_create) rather than
 // replace anything but a link.
 void point_links(const std::filesystem::path& run, const std::string& checkpoint);
-// Removes all but the newest checkpoint of each of the newest `keep` >= 1 updates. Those of one update count once: a
-// run that diverges, and is started again and again, saves the same ruined weights each time, and must not push out
-// what came before. Returns why one could not be removed; it is tried again with the next.
+// Removes all but the newest checkpoint of each of the newest `keep` >= 1 updates and, where more than one is kept, the
+// newest two of all: inside a long window those are of one update. Otherwise that counts once: a run that diverges, and
+// is started again and again, saves the same ruined weights each time, and must not push out what came before. Returns
+// why one could not be removed; it is tried again with the next.
 std::string prune_checkpoints(const std::filesystem::path& run, std::int64_t keep);
 
 }  // namespace accrue::train

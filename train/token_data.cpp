@@ -10,6 +10,8 @@ namespace accrue::train {
 TokenFile::TokenFile(const std::filesystem::path& path) : file_(path) {
   if (tokens().empty())
     fail(ErrorKind::bad_data, "{}: is empty; training needs a text with at least two bytes", name());
+  identity_ = file_.read_intact([](auto bytes) { return DataIdentity().add(bytes); });
+  remember_content(tokens(), identity_.hash);
 }
 
 TokenFile::Split TokenFile::split(double validation_fraction) const {
@@ -22,12 +24,6 @@ TokenFile::Split TokenFile::split(double validation_fraction) const {
   // A fraction just below 1 rounds up to the whole text in floating point.
   const std::size_t validation = std::min(tail, size - 1);
   return {.train = tokens().first(size - validation), .validation = tokens().last(validation)};
-}
-
-DataIdentity TokenFile::identity() const {
-  const DataIdentity identity = file_.read_intact([](auto bytes) { return DataIdentity().add(bytes); });
-  remember_content(tokens(), identity.hash);
-  return identity;
 }
 
 void TokenFile::require_vocabulary(std::int64_t vocabulary) const {

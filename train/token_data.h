@@ -14,7 +14,8 @@ namespace accrue::train {
 // A mapped text file whose bytes are its tokens (ByteTokenizer). Spans it hands out live as long as the TokenFile.
 class TokenFile {
  public:
-  // Throws Error(no_input) when the file cannot be mapped, Error(bad_data) when it is empty.
+  // Reads all of it once. Throws Error(no_input) when the file cannot be mapped, Error(bad_data) when it is empty or
+  // did not stay whole.
   explicit TokenFile(const std::filesystem::path& path);
 
   struct Split {
@@ -29,14 +30,15 @@ class TokenFile {
   // tokens has no embedding for.
   void require_vocabulary(std::int64_t vocabulary) const;
 
-  // Of the whole text. Throws Error(bad_data) if the file did not stay whole while it was read.
-  DataIdentity identity() const;
+  // Of the whole text.
+  DataIdentity identity() const { return identity_; }
 
   std::span<const std::uint8_t> tokens() const { return file_.bytes(); }
   std::string name() const { return file_.path().string(); }
 
  private:
   MappedFile file_;
+  DataIdentity identity_;
 };
 
 // Non-overlapping samples of `context` tokens, each with the next token of every position as its target: sample i is

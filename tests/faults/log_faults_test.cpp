@@ -112,5 +112,18 @@ TEST_F(LogFaults, WhatADiskHasNotKeptIsWrittenAgain) {
   EXPECT_EQ(read_file(log()), std::string(three) + "{\"window\":3}\n{\"window\":4}\n");
 }
 
+// Log rotation, and then a disk that fails.
+TEST_F(LogFaults, WhatSomebodyElseHasCutOffIsNotWrittenAgain) {
+  write_file(log(), three);
+  train::JsonLines lines(log(), train::JsonLines::Mode::append);
+  lines.write({{"window", 3}});
+  write_file(log(), "");
+  lines.write({{"window", 4}});
+  const Plan plan{.folder = folder.path().string(), .calls = changing, .action = Action::fail, .at = 1, .error = EIO};
+  with_faults(plan, [&] { error_of(ErrorKind::io, [&] { lines.make_durable(); }); });
+  lines.make_durable();
+  EXPECT_EQ(read_file(log()), "{\"window\":4}\n");
+}
+
 }  // namespace
 }  // namespace accrue::testing::faults

@@ -263,6 +263,18 @@ TEST_F(Checkpoint, CountersOutsideWhatARunCanCountAreBadData) {
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("beyond what can be counted"));
 }
 
+// A checkpoint has no link DIR/latest in it: what is named counts, and not what lies in the current directory.
+TEST_F(Checkpoint, IsFoundByItsNameWhereverThePersonStands) {
+  save(trained);
+  const fs::path older = checkpoints_of(run()).back(), newest = checkpoints_of(run()).front(),
+                 before = fs::current_path();
+  ASSERT_NE(older, newest);
+  fs::current_path(newest);
+  EXPECT_EQ(find_checkpoint(older), older);
+  error_of(ErrorKind::no_input, [&] { find_checkpoint(folder / "nowhere"); });
+  fs::current_path(before);
+}
+
 TEST_F(Checkpoint, AnotherFormatVersionIsBadData) {
   change_state([](nlohmann::json& json) { json["format_version"] = 1; });
   EXPECT_THAT(refusal(ErrorKind::bad_data), HasSubstr("format version 1, but this Accrue reads version 4"));

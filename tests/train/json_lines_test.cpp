@@ -10,7 +10,13 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include <chrono>
+#include <fstream>
+
 #include "tests/train/files.h"
+#include "train/checksum.h"
+#include "train/loss_curve.h"
+#include "train/mapped_file.h"
 
 namespace accrue::train {
 namespace {
@@ -216,6 +222,16 @@ TEST(TruncateAfter, APipeIsRefusedWithoutWaiting) {
   const TemporaryFolder folder;
   ASSERT_EQ(mkfifo((folder / "log.jsonl").c_str(), 0600), 0);
   EXPECT_THAT(error_of(ErrorKind::no_input, [&] { truncate_after(folder / "log.jsonl", 1); }), HasSubstr("is a pipe"));
+}
+
+TEST(LossCurveOfARun, MayGrowWhileItIsRead) {
+  const TemporaryFolder folder;
+  write_file(folder / "log.jsonl", "{\"update\":1,\"loss\":1}\n");
+  fs::last_write_time(folder / "log.jsonl", fs::file_time_type::clock::now() - std::chrono::hours(1));
+  const MappedFile file(folder / "log.jsonl");
+  remember_content(file.bytes(), checksum64(file.bytes(), 0));
+  std::ofstream(folder / "log.jsonl", std::ios::app) << "{\"update\":2,\"loss\":1}\n";
+  EXPECT_EQ(file.read_intact([](auto bytes) { return parse_loss_curve(bytes, "log").train.size(); }), 1u);
 }
 
 TEST(TruncateAfter, SaysWhichWindowIsTheLast) {

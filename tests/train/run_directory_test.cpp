@@ -183,16 +183,27 @@ TEST_F(RunDirectory, KeepsTheNewestOfItsCheckpoints) {
   EXPECT_EQ(fs::read_symlink(folder / "latest"), "checkpoints/update-00000006");
 }
 
+TEST_F(RunDirectory, IsMadeWhereItsPathLeads) {
+  fs::create_directories(folder / "elsewhere/deep");
+  fs::create_directory_symlink("elsewhere/deep", folder / "link");
+  make_run_directory(folder / "link/../run/deeper");
+  EXPECT_TRUE(fs::is_directory(folder / "elsewhere/run/deeper/checkpoints"));
+  EXPECT_FALSE(fs::exists(folder / "run"));
+}
+
 // A run that diverges and is started again and again saves the weights of its last update each time.
 TEST_F(RunDirectory, RepetitionsOfAnUpdatePushNothingOut) {
   for (int update = 1; update <= 3; ++update) {
     training.window(class_samples(4, 3, 2, 1));
     EXPECT_EQ(save_training(run(), training, {.keep = 3}), "");
   }
+  const auto repeated = [&](int repetition) {
+    return checkpoint(3).string() + (repetition > 0 ? "." + std::to_string(repetition) : "");
+  };
   for (int repetition = 1; repetition <= 5; ++repetition) {
     EXPECT_EQ(save_training(run(), training, {.keep = 3}), "");
-    EXPECT_THAT(checkpoints_of(run()), ::testing::ElementsAre(checkpoint(3).string() + "." + std::to_string(repetition),
-                                                              checkpoint(2), checkpoint(1)));
+    EXPECT_THAT(checkpoints_of(run()),
+                ::testing::ElementsAre(repeated(repetition), repeated(repetition - 1), checkpoint(2), checkpoint(1)));
   }
 }
 
