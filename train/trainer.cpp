@@ -221,17 +221,18 @@ void Trainer::handle(const std::optional<WindowReport>& report) {
     replayed_.push_back(*report);
     return;
   }
-  require_targets(*report);
   conclude(*report);
+  require_targets(*report);
 }
 
 // Evaluates, logs and saves, as is due after a window. Interrupted in the evaluation, it is done when the run resumes.
 void Trainer::conclude(const WindowReport& report) {
   unlogged_ = report;
   const WindowRecord record = record_of(report);
+  if (on_window) on_window(record);
+  // Only then: a checkpoint that is saved because this failed must not say that it was logged.
   unlogged_.reset();
   replayed_.clear();
-  if (on_window) on_window(record);
   if (report.outcome == Outcome::updated && due(options_.save_every.updates, update_)) save_on_the_way();
 }
 

@@ -15,10 +15,10 @@ namespace {
 using namespace accrue::testing;
 using namespace std::chrono_literals;
 
-// What waits there, and what comes within a tenth of a second.
+// What waits there, and what comes within half a second: a terminal hands on in pieces.
 std::string read_what_waits(const FileDescriptor& reader) {
   std::string text;
-  for (pollfd ready{.fd = reader.get(), .events = POLLIN, .revents = 0}; poll(&ready, 1, 100) > 0;) {
+  for (pollfd ready{.fd = reader.get(), .events = POLLIN, .revents = 0}; poll(&ready, 1, 500) > 0;) {
     std::array<char, 4096> piece;
     const ssize_t size = read(reader.get(), piece.data(), piece.size());
     if (size <= 0) break;
