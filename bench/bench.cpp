@@ -10,6 +10,7 @@
 
 #include "bench/gemm_peak.h"
 #include "bench/measure.h"
+#include "bench/update_peak.h"
 #include "core/cuda_devices.h"
 #include "kernels/machine_peak.h"
 
@@ -27,6 +28,7 @@ std::optional<DeviceKind>& only_kind() {
 }
 
 double ideal_seconds(const Work& work, const Variant& variant) {
+  if (work.bound == Bound::update && variant.device.kind == DeviceKind::cpu) return work.bytes / cpu_update_peak();
   if (work.bound != Bound::products) return work.bytes / kernels::copy_peak(variant.device);
   return work.flop / kernels::product_peak(variant.device, variant.dtype, variant.precision);
 }
@@ -38,7 +40,7 @@ void report(benchmark::State& state, const Work& work, const Variant& variant, d
     state.counters["FLOP/s"] = benchmark::Counter(work.flop, benchmark::Counter::kIsIterationInvariantRate);
   if (work.bound != Bound::nothing) state.counters["%peak"] = 100 * ideal_seconds(work, variant) / seconds_a_call;
   if (work.bound == Bound::products && variant.device.kind == DeviceKind::cpu)
-    state.counters["%gemm"] = 100 * work.flop / cpu_gemm_peak() / seconds_a_call;
+    state.counters["%gemm"] = 100 * work.flop / cpu_gemm_peak(variant.precision) / seconds_a_call;
 }
 
 // `batch` is found in the first run and stays: Google Benchmark wants as many iterations in every repetition.
@@ -87,7 +89,9 @@ bool is_all_launch(Device device, const std::string& size) {
 }  // namespace
 
 std::string Variant::dtype_name() const {
-  return precision == kernels::MatmulPrecision::tf32 ? "tf32" : std::string(name_of(dtype));
+  if (precision == kernels::MatmulPrecision::tf32) return "tf32";
+  if (precision == kernels::MatmulPrecision::bf16) return "bf16";
+  return std::string(name_of(dtype));
 }
 
 std::string Variant::device_name() const { return device.kind == DeviceKind::cuda ? "cuda" : "cpu"; }

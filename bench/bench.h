@@ -1,8 +1,8 @@
 // What the benchmarks of all kernels share: their names, their operands, and what is reported.
 //
 // Every benchmark is named OPERATION/DTYPE/SIZE/DEVICE/CACHE, and --benchmark_filter picks by that: '/cuda/',
-// '^layernorm', '/tiny/', '/cold'. The devices are the CPU, in f32, and the GPU where this build and machine have one,
-// in f32 and bf16. docs/benchmarks.md says how they are measured.
+// '^layernorm', '/tiny/', '/cold'. The devices are the CPU, in f32 (matrix products of that in bf16, too), and the GPU
+// where this build and machine have one, in f32 and bf16. docs/benchmarks.md says how they are measured.
 #pragma once
 
 #include <functional>
@@ -22,7 +22,7 @@ struct Variant {
   kernels::MatmulPrecision precision = kernels::MatmulPrecision::f32;
 
   double element_bytes() const { return static_cast<double>(size_of(dtype)); }
-  std::string dtype_name() const;   // "f32", "tf32", "bf16"
+  std::string dtype_name() const;  // "f32", "tf32", "bf16": of the products, where the precision differs from the dtype
   std::string device_name() const;  // "cpu", "cuda"
 };
 
@@ -32,8 +32,9 @@ void use_only(DeviceKind kind);
 // Those of the kernels' activations: f32 on the CPU; f32 and bf16 on a GPU.
 std::vector<Variant> variants(Device device);
 
-// What the time of a call is measured against (kernels/machine_peak.h). Nothing: a few bytes whose time is all latency.
-enum class Bound { memory, products, nothing };
+// What the time of a call is measured against (kernels/machine_peak.h, bench/update_peak.h). Nothing: a few bytes whose
+// time is all latency.
+enum class Bound { memory, update, products, nothing };
 
 // What one call does and costs, as the operation's header in kernels/ counts it.
 struct Work {

@@ -1,6 +1,7 @@
 #include "bench/gemm_peak.h"
 
 #include <algorithm>
+#include <map>
 
 #include "bench/bench.h"
 #include "kernels/matmul.h"
@@ -10,11 +11,13 @@ namespace {
 
 // Larger and larger squares, until one takes long enough that packing, threads' meetings and edges are nothing beside
 // it.
-double measure_gemm() {
+double measure_gemm(kernels::MatmulPrecision precision) {
   constexpr std::int64_t smallest = 256, largest = 4096;
   constexpr double long_enough = 20e-3;
   constexpr int calls = 5;
   const Variant variant{.device = Device::cpu()};
+  const kernels::MatmulPrecision before = kernels::matmul_precision();
+  kernels::set_matmul_precision(precision);
   double best = 0;
   for (std::int64_t n = smallest; n <= largest; n *= 2) {
     const Tensor a = filled({n, n}, variant), b = filled({n, n}, variant), out = empty_like(a);
@@ -25,14 +28,17 @@ double measure_gemm() {
     best = std::max(best, 2.0 * static_cast<double>(n * n * n) / fastest);
     if (fastest >= long_enough) break;
   }
+  kernels::set_matmul_precision(before);
   return best;
 }
 
 }  // namespace
 
-double cpu_gemm_peak() {
-  static const double measured = measure_gemm();
-  return measured;
+double cpu_gemm_peak(kernels::MatmulPrecision precision) {
+  static std::map<kernels::MatmulPrecision, double> measured;
+  double& peak = measured[precision];
+  if (peak == 0) peak = measure_gemm(precision);
+  return peak;
 }
 
 }  // namespace accrue::bench

@@ -2,9 +2,11 @@
 // kernels/machine_peak.h, whose peaks ask for no library.
 #pragma once
 
+#include "kernels/matmul_precision.h"
+
 namespace accrue::bench {
 
-// FLOP/s of the largest f32 matrix product that is worth waiting for, by the library that the kernels call.
-double cpu_gemm_peak();
+// FLOP/s of the largest matrix product of f32 operands that is worth waiting for, in that precision.
+double cpu_gemm_peak(kernels::MatmulPrecision precision);
 
 }  // namespace accrue::bench

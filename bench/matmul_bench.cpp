@@ -8,9 +8,6 @@ namespace {
 
 using kernels::Matmul;
 
-// The CPU writes f32 whatever it reads.
-DType output_dtype(const Variant& v) { return v.device.kind == DeviceKind::cpu ? DType::f32 : v.dtype; }
-
 double bytes_of(const Matmul& product) {
   const double passes = product.write == Write::accumulate ? 2 : 1;
   return static_cast<double>(product.a.bytes() + product.b.bytes()) + passes * static_cast<double>(product.out.bytes());
@@ -26,13 +23,13 @@ void add_product(const std::string& kind, const Model& model, const Layer& layer
 
 void add_layer(const Model& model, const Layer& layer, const Variant& variant) {
   add_product("forward", model, layer, variant, [](const Layer& l, const Variant& v) {
-    return Matmul{.out = Tensor::empty({l.rows, l.out}, output_dtype(v), v.device),
+    return Matmul{.out = Tensor::empty({l.rows, l.out}, v.dtype, v.device),
                   .a = filled({l.rows, l.in}, v),
                   .b = filled({l.out, l.in}, v),
                   .transpose_b = true};
   });
   add_product("input_gradient", model, layer, variant, [](const Layer& l, const Variant& v) {
-    return Matmul{.out = Tensor::empty({l.rows, l.in}, output_dtype(v), v.device),
+    return Matmul{.out = Tensor::empty({l.rows, l.in}, v.dtype, v.device),
                   .a = filled({l.rows, l.out}, v),
                   .b = filled({l.out, l.in}, v)};
   });
@@ -49,7 +46,7 @@ const Registration registration([] {
   for (const Device device : devices()) {
     std::vector<Variant> all = variants(device);
     if (device.kind == DeviceKind::cuda) all.push_back({.device = device, .precision = kernels::MatmulPrecision::tf32});
-    if (device.kind == DeviceKind::cpu) all.push_back({.device = device, .dtype = DType::bf16});
+    if (device.kind == DeviceKind::cpu) all.push_back({.device = device, .precision = kernels::MatmulPrecision::bf16});
     for (const Variant& variant : all)
       for (const Model& model : models(device))
         for (const Layer& layer : layers(model)) add_layer(model, layer, variant);

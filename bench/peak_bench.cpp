@@ -6,6 +6,7 @@
 
 #include "bench/bench.h"
 #include "bench/gemm_peak.h"
+#include "bench/update_peak.h"
 #include "kernels/machine_peak.h"
 
 namespace accrue::bench {
@@ -32,10 +33,16 @@ const Registration registration([] {
     report_once(
         "peak/copy/" + name, [device] { return kernels::copy_peak(device); }, "bytes/s");
     if (device.kind == DeviceKind::cpu) {
-      const Variant f32{.device = device};
-      report_once(
-          "peak/fma/f32/cpu", [=] { return kernels::product_peak(device, f32.dtype, f32.precision); }, "FLOP/s");
-      report_once("peak/gemm/f32/cpu", cpu_gemm_peak, "FLOP/s");
+      report_once("peak/update/cpu", cpu_update_peak, "bytes/s");
+      using enum kernels::MatmulPrecision;
+      for (const Variant& variant : {Variant{.device = device}, Variant{.device = device, .precision = bf16}}) {
+        const std::string of = variant.dtype_name() + "/cpu";
+        report_once(
+            "peak/fma/" + of, [=] { return kernels::product_peak(device, variant.dtype, variant.precision); },
+            "FLOP/s");
+        report_once(
+            "peak/gemm/" + of, [=] { return cpu_gemm_peak(variant.precision); }, "FLOP/s");
+      }
       continue;
     }
     std::vector<Variant> products = variants(device);

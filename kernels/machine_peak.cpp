@@ -12,6 +12,7 @@
 #include "core/cuda_devices.h"
 #include "core/tensor.h"
 #include "kernels/cast.h"
+#include "kernels/cpu/bf16_product.h"
 #include "kernels/matmul.h"
 #include "kernels/threads.h"
 
@@ -96,10 +97,15 @@ double measure_products(Device device, DType dtype, MatmulPrecision precision) {
 }
 
 // Best of some, as other work on the machine may take a core for as long as one lasts.
-double best_multiply_add_rate() {
+double best_of(double (*rate)()) {
   double best = 0;
-  for (int repetition = 0; repetition < 10; ++repetition) best = std::max(best, multiply_add_rate());
+  for (int repetition = 0; repetition < 10; ++repetition) best = std::max(best, rate());
   return best;
+}
+
+double measure_multiply_adds(MatmulPrecision precision) {
+  return best_of(precision == MatmulPrecision::bf16 && cpu::has_bf16_products() ? bf16_multiply_add_rate
+                                                                                : multiply_add_rate);
 }
 
 }  // namespace
@@ -115,7 +121,8 @@ double product_peak(Device device, DType dtype, MatmulPrecision precision) {
   static std::map<std::tuple<DeviceKind, DType, MatmulPrecision>, double> measured;
   double& peak = measured[{device.kind, dtype, precision}];
   if (peak == 0)
-    peak = device.kind == DeviceKind::cuda ? measure_products(device, dtype, precision) : best_multiply_add_rate();
+    peak =
+        device.kind == DeviceKind::cuda ? measure_products(device, dtype, precision) : measure_multiply_adds(precision);
   return peak;
 }
 

@@ -8,10 +8,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cast.h"
+#include "kernels/cpu/bf16_product.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/grad_accumulate.h"
+#include "kernels/cpu/product.h"
 #include "kernels/matmul.h"
+#include "kernels/matmul_precision.h"
 
 namespace accrue::kernels::cpu {
 namespace {
@@ -28,16 +31,6 @@ constexpr std::int64_t cache_set_period = 512;  // floats
 
 std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// One matrix product of a batch, in f32.
-struct Problem {
-  float* out;
-  const float *a, *b;
-  const float* bias;  // may be null
-  std::int64_t m, n, k;
-  bool transpose_a, transpose_b, accumulate;
-  bool rows_are_samples;  // of a forward or of its input's gradient: how many there are changes with the micro-batch
-};
-
 // How the product is cut up: a function of m, n, k and the transpositions.
 struct Plan {
   std::int64_t tile_rows, tile_cols, row_tiles, col_tiles;
@@ -45,7 +38,7 @@ struct Plan {
   std::int64_t a_floats, b_floats, c_floats;  // scratch of one thread
 };
 
-Plan plan_of(const Problem& p) {
+Plan plan_of(const Product& p) {
   Plan plan;
   // An even number of tiles of nearly equal height; taller ones where a is packed for them.
   const std::int64_t target = p.transpose_a && p.m >= 384 ? 192 : 96;
@@ -58,13 +51,15 @@ Plan plan_of(const Problem& p) {
   plan.tile_cols = round_up((p.n + cols - 1) / cols, 16);
   plan.col_tiles = chunk_count(p.n, plan.tile_cols);
   // The libraries walk over a transposed a with its stride, once per block; a transposed copy saves a tenth and more.
-  // Rows of b that lie a multiple of 2 KiB apart evict one another from the first-level cache: up to 40 % of the speed.
+  // Rows of b that lie a multiple of 2 KiB apart evict one another from the first-level cache: up to half of the speed.
   plan.pack_a = p.transpose_a;
-  plan.pack_b = !p.transpose_b && p.n % cache_set_period == 0;
+  plan.pack_b = (p.transpose_b ? p.k : p.n) % cache_set_period == 0;
   const std::int64_t depth = std::min(p.k, depth_block);
   const bool pads = p.rows_are_samples && p.m % row_quantum != 0;
   plan.a_floats = plan.pack_a || pads ? plan.tile_rows * (depth + pack_padding) : 0;
-  plan.b_floats = plan.pack_b ? depth * (plan.tile_cols + pack_padding) : 0;
+  const std::int64_t stored_rows = p.transpose_b ? plan.tile_cols : depth;
+  const std::int64_t stored_cols = p.transpose_b ? depth : plan.tile_cols;
+  plan.b_floats = plan.pack_b ? stored_rows * (stored_cols + pack_padding) : 0;
   plan.c_floats = pads ? plan.tile_rows * plan.tile_cols : 0;
   return plan;
 }
@@ -101,7 +96,7 @@ class TileWorker {
   TileWorker(const Plan& plan, float* scratch)
       : plan_(plan), a_(scratch), b_(a_ + plan.a_floats), c_(b_ + plan.b_floats) {}
 
-  void run(const Problem& p, std::int64_t row, std::int64_t col) {
+  void run(const Product& p, std::int64_t row, std::int64_t col) {
     for (std::int64_t begin = 0; begin < p.k; begin += depth_block) {
       const std::int64_t count = std::min(depth_block, p.k - begin);
       run_depths(p, row, col, {.begin = begin, .count = count, .first = begin == 0, .last = begin + count == p.k});
@@ -115,7 +110,7 @@ class TileWorker {
     bool transposed;
   };
 
-  void run_depths(const Problem& p, std::int64_t row, std::int64_t col, const Depths& depths) {
+  void run_depths(const Product& p, std::int64_t row, std::int64_t col, const Depths& depths) {
     const std::int64_t m = std::min(plan_.tile_rows, p.m - row), n = std::min(plan_.tile_cols, p.n - col);
     const std::int64_t padded = p.rows_are_samples ? round_up(m, row_quantum) : m;
     const Matrix a = rows_of_a(p, row, m, padded, depths), b = cols_of_b(p, col, n, depths);
@@ -148,7 +143,7 @@ class TileWorker {
     if (depths.last && p.bias != nullptr) add_bias(p, out, p.bias + col, m, n);
   }
 
-  Matrix rows_of_a(const Problem& p, std::int64_t row, std::int64_t m, std::int64_t padded, const Depths& depths) {
+  Matrix rows_of_a(const Product& p, std::int64_t row, std::int64_t m, std::int64_t padded, const Depths& depths) {
     const std::int64_t stride = depths.count + pack_padding;
     if (!p.transpose_a) {
       const float* rows = p.a + row * p.k + depths.begin;
@@ -163,17 +158,18 @@ class TileWorker {
     return {a_, stride, false};
   }
 
-  Matrix cols_of_b(const Problem& p, std::int64_t col, std::int64_t n, const Depths& depths) {
-    if (p.transpose_b) return {p.b + col * p.k + depths.begin, p.k, true};
-    const float* source = p.b + depths.begin * p.n + col;
-    if (!plan_.pack_b) return {source, p.n, false};
-    const std::int64_t stride = plan_.tile_cols + pack_padding;
-    if (b_source_ != source) copy_rows(source, p.n, depths.count, n, b_, stride);
+  Matrix cols_of_b(const Product& p, std::int64_t col, std::int64_t n, const Depths& depths) {
+    const std::int64_t source_stride = p.transpose_b ? p.k : p.n;
+    const float* source = p.transpose_b ? p.b + col * p.k + depths.begin : p.b + depths.begin * p.n + col;
+    if (!plan_.pack_b) return {source, source_stride, p.transpose_b};
+    const std::int64_t rows = p.transpose_b ? n : depths.count, cols = p.transpose_b ? depths.count : n;
+    const std::int64_t stride = (p.transpose_b ? std::min(p.k, depth_block) : plan_.tile_cols) + pack_padding;
+    if (b_source_ != source) copy_rows(source, source_stride, rows, cols, b_, stride);
     b_source_ = source;
-    return {b_, stride, false};
+    return {b_, stride, p.transpose_b};
   }
 
-  static void add_bias(const Problem& p, float* out, const float* bias, std::int64_t m, std::int64_t n) {
+  static void add_bias(const Product& p, float* out, const float* bias, std::int64_t m, std::int64_t n) {
     for (std::int64_t r = 0; r < m; ++r)
       for (std::int64_t c = 0; c < n; ++c) out[r * p.n + c] += bias[c];
   }
@@ -184,26 +180,14 @@ class TileWorker {
   const float *a_source_ = nullptr, *b_source_ = nullptr;
 };
 
-void empty_sum(const Problem& p) {
+void empty_sum(const Product& p) {
   if (p.accumulate) return;
   for (std::int64_t r = 0; r < p.m; ++r)
     for (std::int64_t c = 0; c < p.n; ++c) p.out[r * p.n + c] = p.bias != nullptr ? p.bias[c] : 0.0f;
 }
 
-// `batch` products, the operands of each behind those of the last.
-void run_batch(const Problem& first, std::int64_t batch) {
-  const auto problem = [&](std::int64_t i) {
-    Problem p = first;
-    p.out += i * p.m * p.n;
-    p.a += i * p.m * p.k;
-    p.b += i * p.k * p.n;
-    return p;
-  };
-  if (first.m == 0 || first.n == 0) return;
-  if (first.k == 0) {
-    for (std::int64_t i = 0; i < batch; ++i) empty_sum(problem(i));
-    return;
-  }
+// `batch` products in f32.
+void run_batch(const Product& first, std::int64_t batch) {
   const Plan plan = plan_of(first);
   const std::int64_t tiles = plan.row_tiles * plan.col_tiles;
   const std::int64_t scratch_floats = round_up(plan.a_floats + plan.b_floats + plan.c_floats, 16);
@@ -218,38 +202,45 @@ void run_batch(const Problem& first, std::int64_t batch) {
       // Neighbours share the operand that is dearer to fetch: the packed rows of a, else the columns of b.
       const std::int64_t row = plan.pack_a ? tile / plan.col_tiles : tile % plan.row_tiles;
       const std::int64_t col = plan.pack_a ? tile % plan.col_tiles : tile / plan.row_tiles;
-      worker.run(problem(i / tiles), row * plan.tile_rows, col * plan.tile_cols);
+      worker.run(first.of_batch(i / tiles), row * plan.tile_rows, col * plan.tile_cols);
     }
   });
 }
 
 // The operand in f32: itself, or a widened copy, which is exact.
-Tensor widened(const Tensor& x) {
-  if (x.dtype() == DType::f32) return x;
-  const Tensor copy = Tensor::empty(x.shape(), DType::f32, x.device(), Category::workspace);
-  grad_accumulate({.acc = {.tensor = copy, .write = Write::overwrite}, .incoming = x});
-  return copy;
-}
+Tensor widened(const Tensor& x) { return as_dtype(x, DType::f32, Category::workspace); }
+
+// A copy whose values are those of bf16, in f32.
+Tensor rounded(const Tensor& x) { return widened(as_dtype(x, DType::bf16, Category::workspace)); }
 
 }  // namespace
 
 void matmul(const Matmul& op) {
   check(op.out.dtype() == DType::f32, "matmul: the CPU backend writes f32, but out is {}", name_of(op.out.dtype()));
-  const Tensor a = widened(op.a), b = widened(op.b);
+  const bool in_bf16 = op.a.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::bf16;
+  const bool rounds_first = in_bf16 && !has_bf16_products();
+  const Tensor a = rounds_first ? rounded(op.a) : widened(op.a), b = rounds_first ? rounded(op.b) : widened(op.b);
   const bool batched = b.shape().rank() == 3;
-  const std::int64_t m = batched ? op.out.shape()[1] : op.out.shape().rows();
-  run_batch({.out = op.out.data<float>(),
-             .a = a.data<float>(),
-             .b = b.data<float>(),
-             .bias = op.bias.defined() ? op.bias.data<float>() : nullptr,
-             .m = m,
-             .n = op.out.shape().last(),
-             .k = op.transpose_b ? b.shape()[-1] : b.shape()[-2],
-             .transpose_a = op.transpose_a,
-             .transpose_b = op.transpose_b,
-             .accumulate = op.write == Write::accumulate,
-             .rows_are_samples = !batched && !op.transpose_a},
-            batched ? b.shape()[0] : 1);
+  const Product first{.out = op.out.data<float>(),
+                      .a = a.data<float>(),
+                      .b = b.data<float>(),
+                      .bias = op.bias.defined() ? op.bias.data<float>() : nullptr,
+                      .m = batched ? op.out.shape()[1] : op.out.shape().rows(),
+                      .n = op.out.shape().last(),
+                      .k = op.transpose_b ? b.shape()[-1] : b.shape()[-2],
+                      .transpose_a = op.transpose_a,
+                      .transpose_b = op.transpose_b,
+                      .accumulate = op.write == Write::accumulate,
+                      .rows_are_samples = !batched && !op.transpose_a};
+  const std::int64_t batch = batched ? b.shape()[0] : 1;
+  if (batch == 0 || first.m == 0 || first.n == 0) return;
+  if (first.k == 0) {
+    for (std::int64_t i = 0; i < batch; ++i) empty_sum(first.of_batch(i));
+  } else if (in_bf16 && has_bf16_products()) {
+    multiply_in_bf16(first, batch);
+  } else {
+    run_batch(first, batch);
+  }
 }
 
 }  // namespace accrue::kernels::cpu

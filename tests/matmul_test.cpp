@@ -7,9 +7,9 @@
 #include <limits>
 #include <string_view>
 
-#include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "tests/testing/compare.h"
+#include "tests/testing/products_in.h"
 #include "tests/testing/reference_matmul.h"
 #include "tests/testing/sweep.h"
 
@@ -105,7 +105,7 @@ TEST(Matmul, MultipliesHalvesIntoHalves) {
 // Each operand keeps 11 significant bits, rounded or cut, which NVIDIA leaves open: a product is off by 2 * 2^-10 at
 // most, and a little of their product.
 TEST(Matmul, Tf32RoundsTheOperandsAndNothingElse) {
-  set_matmul_precision(MatmulPrecision::tf32);
+  const ProductsIn tf32(MatmulPrecision::tf32);
   for (const Device device : devices()) {
     const MatmulProblem p{33, 40, 65};
     const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
@@ -117,7 +117,6 @@ TEST(Matmul, Tf32RoundsTheOperandsAndNothingElse) {
     for (std::size_t i = 0; i < bounds.size(); ++i) bounds[i] += 2.001 * 0x1p-10 * r.magnitude[i];
     EXPECT_TRUE(within(out, r.product, bounds)) << device.to_string();
   }
-  set_matmul_precision(MatmulPrecision::f32);
 }
 
 TEST(Matmul, SeesLeadingAxesAsRows) {

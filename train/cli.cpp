@@ -211,8 +211,9 @@ void add_machine_options(CLI::App& app, MachineOptions& o, PrecisionOption preci
   app.add_option("--device", o.device, "Where to compute: auto, cpu or cuda")->capture_default_str()->group(group);
   if (precision == PrecisionOption::offered)
     require_one_of(app.add_option("--precision", o.precision,
-                                  "Of activations and products: fp32; on a GPU also tf32 (products on tensor cores), "
-                                  "bf16 or fp16 (with a dynamic loss scale). The optimizer is fp32 always")
+                                  "Of activations and products: fp32 or bf16 (on the CPU of products alone); on a GPU "
+                                  "also tf32 (products on tensor cores) or fp16 (with a dynamic loss scale). The "
+                                  "optimizer is fp32 always")
                        ->capture_default_str()
                        ->group(group),
                    {"fp32", "tf32", "bf16", "fp16"});
@@ -340,19 +341,29 @@ void require_precision(Device device, const std::string& precision) {
        precision, device.to_string(), capability / 10, capability % 10);
 }
 
-DType compute_dtype(const std::string& precision) {
+// The CPU's kernels keep activations in f32: there, bf16 is of the products alone.
+DType compute_dtype(Device device, const std::string& precision) {
+  if (device.kind == DeviceKind::cpu) return DType::f32;
   return precision == "bf16" ? DType::bf16 : precision == "fp16" ? DType::f16 : DType::f32;
+}
+
+kernels::MatmulPrecision product_precision(Device device, const std::string& precision) {
+  using enum kernels::MatmulPrecision;
+  return precision == "tf32" ? tf32 : device.kind == DeviceKind::cpu && precision == "bf16" ? bf16 : f32;
 }
 
 }  // namespace
 
 Machine use_machine(const MachineOptions& options) {
-  const Machine machine{.device = parse_device(options.device), .compute = compute_dtype(options.precision)};
-  if (machine.device.kind == DeviceKind::cpu && options.precision != "fp32")
-    fail(ErrorKind::usage,
-         "--precision {}: the CPU computes in fp32 only (docs/decisions/0005-cpu-bf16.md: half precision would be no "
-         "faster); use --precision fp32, or --device cuda",
+  const Device device = parse_device(options.device);
+  const Machine machine{.device = device, .compute = compute_dtype(device, options.precision)};
+  if (machine.device.kind == DeviceKind::cpu && options.precision != "fp32" && options.precision != "bf16")
+    fail(ErrorKind::usage, "--precision {}: the CPU computes in fp32 or bf16; use one of these, or --device cuda",
          options.precision);
+  if (machine.device.kind == DeviceKind::cpu && options.precision == "bf16" && !kernels::cpu_multiplies_bf16())
+    Console().warn(
+        "note: this CPU cannot multiply bf16 (it has no AVX512_BF16): operands are rounded to bf16 and multiplied in "
+        "fp32, which takes longer than --precision fp32\n");
   if (machine.device.kind == DeviceKind::cpu && options.epilogues != "bias")
     fail(ErrorKind::usage, "--epilogues {}: the CPU has no such choice; leave it out, or use --device cuda",
          options.epilogues);
@@ -360,8 +371,7 @@ Machine use_machine(const MachineOptions& options) {
   if (options.device == "auto" && machine.device.kind == DeviceKind::cpu && cuda::device_count() > 0 &&
       !cuda::emulated())
     Console().warn("note: the GPU that is here cannot be used; --device cuda says why\n");
-  using kernels::MatmulPrecision;
-  kernels::set_matmul_precision(options.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::f32);
+  kernels::set_matmul_precision(product_precision(machine.device, options.precision));
   using kernels::MatmulEpilogues;
   kernels::set_matmul_epilogues(options.epilogues == "all" ? MatmulEpilogues::all : MatmulEpilogues::bias);
   using kernels::AttentionKernel;
@@ -376,7 +386,9 @@ Machine use_machine(const MachineOptions& options) {
 std::string describe_machine(const MachineOptions& options) {
   const Device device = parse_device(options.device);
   const int threads = kernels::thread_count();
-  if (device.kind == DeviceKind::cpu) return fmt::format("cpu, {} thread{}", threads, threads == 1 ? "" : "s");
+  if (device.kind == DeviceKind::cpu)
+    return fmt::format("cpu, {} thread{}{}", threads, threads == 1 ? "" : "s",
+                       options.precision == "bf16" ? ", products in bf16" : "");
   return fmt::format("{} ({}), {}", device.to_string(), cuda::description(device.index), options.precision);
 }
 
@@ -473,7 +485,8 @@ std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOp
       {"--beta2", number(o.beta2)},
       {"--eps", number(o.eps)},
       {"--weight-decay", number(o.weight_decay)}};
-  std::ranges::copy(scaling_rules(o.scaling, compute_dtype(o.machine.precision)), std::back_inserter(rules));
+  std::ranges::copy(scaling_rules(o.scaling, compute_dtype(parse_device(o.machine.device), o.machine.precision)),
+                    std::back_inserter(rules));
   return rules;
 }
 

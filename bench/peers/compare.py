@@ -24,7 +24,7 @@ MLP_WIDTHS = [784, 512, 512, 10]
 
 @dataclasses.dataclass
 class Row:
-    """One line of the table: a GPT configuration and the steps of a run, or the MLP (layers 0)."""
+    """One line of the table: a GPT configuration and the steps of a run; without layers the MLP or AdamW alone."""
 
     name: str
     layers: int = 0
@@ -45,7 +45,10 @@ ROWS = [
     Row("gpt2-k1", 12, 12, 768, 64, 4, 1, steps=6, vocab=50257),
     Row("gpt2-k4", 12, 12, 768, 64, 4, 4, steps=3, vocab=50257),
     Row("mlp"),
+    Row("adamw", steps=20),
 ]
+ADAMW_BYTES = 28  # a parameter: weight, gradient, m and v read, weight, m and v written
+ADAMW = "^optimizer/adamw/f32/gpt2_124m/cpu/warm"  # the benchmark of accrue_bench
 
 
 def flop_per_position(row):
@@ -77,6 +80,7 @@ def parse():
     parser.add_argument("--pairs", type=int, default=5, help="pairs of runs in every row (default: %(default)s)")
     parser.add_argument("--python", default=sys.executable, help="Python with the PyTorch to compare with")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads on both sides (default: %(default)s)")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of both sides (default: fp32)")
     parser.add_argument("--compile", action="store_true", help="torch.compile PyTorch's model")
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file, too")
     return parser.parse_args()
@@ -111,15 +115,23 @@ def run_ours(binary, command):
         return median_throughput(out / "metrics.jsonl")
 
 
-def fma_peak(arguments):
-    """The machine's FLOP/s of f32 multiply-adds at this moment, or None without the benchmark program."""
+def bench_rows(arguments, pattern, *options):
+    """What accrue_bench reports for the benchmarks that match, or nothing where it was not built."""
     program = arguments.binary.with_name("accrue_bench")
     if not program.exists():
-        return None
+        return []
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
-    report = subprocess.run([program, "--benchmark_filter=^peak/fma/f32/cpu", "--benchmark_format=json"],
+    report = subprocess.run([program, f"--benchmark_filter={pattern}", "--benchmark_format=json", *options],
                             env=environment, capture_output=True, text=True, check=True).stdout
-    return json.loads(report)["benchmarks"][0]["FLOP/s"]
+    return json.loads(report)["benchmarks"]
+
+
+def peak(arguments, row):
+    """The machine's peak at this moment: bytes/s of an update for AdamW, else FLOP/s of multiply-adds; None without
+    the benchmark program."""
+    dtype = "bf16" if arguments.precision == "bf16" else "f32"
+    rows = bench_rows(arguments, "^peak/update/cpu" if row.name == "adamw" else f"^peak/fma/{dtype}/cpu")
+    return next((rows[0][key] for key in ("bytes/s", "FLOP/s") if rows and key in rows[0]), None)
 
 
 def supports(binary, option):
@@ -133,10 +145,12 @@ def model_options(row):
 
 
 def gpt_sides(row, arguments):
-    """Two functions, ours and PyTorch's, that each run the row once and return tokens per second."""
+    """Two functions, ours and PyTorch's, that each run the row once and return tokens per second. bf16 is autocast on
+    their side, products in bf16 on ours."""
     if not arguments.text:
         raise Skip("needs --text")
-    options = [*model_options(row), "--threads", arguments.threads, "--text", arguments.text]
+    options = [*model_options(row), "--threads", arguments.threads, "--text", arguments.text, "--precision",
+               arguments.precision]
     ours = [*options, "--steps", row.steps + WARMUP_STEPS, "--validation-fraction", 0]
     if row.vocab != 256:
         if not supports(arguments.binary, "--vocab"):
@@ -149,6 +163,8 @@ def gpt_sides(row, arguments):
 
 def mlp_sides(row, arguments):
     """The same for the MLP, in images per second."""
+    if arguments.precision != "fp32":
+        raise Skip("is measured in fp32 alone")
     binary = arguments.binary.with_name("mlp")
     if not binary.exists():
         raise Skip(f"there is no {binary}")
@@ -160,15 +176,34 @@ def mlp_sides(row, arguments):
             lambda: json.loads(run(theirs))["images_per_second"])
 
 
+def adamw_sides(row, arguments):
+    """The same for AdamW over as many parameters as GPT-2 124M has, in parameters per second."""
+    if arguments.precision != "fp32":
+        raise Skip("is the same in every precision")
+
+    def ours():
+        rows = bench_rows(arguments, ADAMW, "--benchmark_min_time=1")
+        if not rows:
+            raise Skip("needs accrue_bench beside --binary")
+        return rows[0]["bytes_per_second"] / ADAMW_BYTES
+
+    theirs = [arguments.python, HERE / "adamw_step.py", "--steps", row.steps, "--threads", arguments.threads, "--json"]
+    return ours, (lambda: json.loads(run(theirs))["parameters_per_second"])
+
+
+SIDES = {"mlp": mlp_sides, "adamw": adamw_sides}
+
+
 def measure(row, arguments):
     """All pairs of one row."""
-    ours, theirs = (gpt_sides if row.layers else mlp_sides)(row, arguments)
+    ours, theirs = SIDES.get(row.name, gpt_sides)(row, arguments)
     pairs = []
     for number in range(arguments.pairs):
         pair = {"ours": ours(), "pytorch": theirs()}
         pair["ratio"] = pair["ours"] / pair["pytorch"]
-        peak = fma_peak(arguments)
-        pair["of_peak"] = pair["ours"] * flop_per_position(row) / peak if peak else None
+        limit = peak(arguments, row)
+        work = ADAMW_BYTES if row.name == "adamw" else flop_per_position(row)
+        pair["of_peak"] = pair["ours"] * work / limit if limit else None
         pairs.append(pair)
         print(f"{row.name} pair {number + 1}: {pair['ours']:,.0f} against {pair['pytorch']:,.0f} a second, "
               f"ratio {pair['ratio']:.3f}", file=sys.stderr)
@@ -176,6 +211,8 @@ def measure(row, arguments):
 
 
 def describe(row):
+    if row.name == "adamw":
+        return "AdamW over the parameters of GPT-2 124M (parameters/s)"
     if not row.layers:
         return f"MLP 784-512-512-10, Fashion-MNIST, batch {row.micro_batch} (images/s)"
     return (f"GPT {row.layers}/{row.heads}/{row.width}, T {row.context}, B {row.micro_batch}, K {row.accumulation}, "
@@ -213,9 +250,9 @@ def main():
             skipped[row.name] = str(reason)
             print(f"{row.name} skipped: {reason}", file=sys.stderr)
 
-    print(f"{arguments.threads} threads, fp32, PyTorch {torch_version}, "
+    print(f"{arguments.threads} threads, {arguments.precision}, PyTorch {torch_version}, "
           f"{arguments.pairs} alternating pairs; a ratio above 1 means that Accrue is faster\n")
-    print("| work | Accrue | PyTorch | median ratio | pair by pair | Accrue, of the FMA peak |")
+    print("| work | Accrue | PyTorch | median ratio | pair by pair | Accrue, of the peak |")
     print("|---|---|---|---|---|---|")
     for row in ROWS:
         if row.name in measured:
@@ -223,7 +260,7 @@ def main():
         elif row.name in skipped:
             print(f"| {describe(row)} | – | – | – | – | skipped: {skipped[row.name]} |")
     if arguments.json:
-        report = {"torch": torch_version, "threads": arguments.threads, "precision": "fp32",
+        report = {"torch": torch_version, "threads": arguments.threads, "precision": arguments.precision,
                   "rows": [{**dataclasses.asdict(row), "pairs": measured[row.name]}
                            for row in ROWS if row.name in measured], "skipped": skipped}
         pathlib.Path(arguments.json).write_text(json.dumps(report, indent=2) + "\n")

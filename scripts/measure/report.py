@@ -52,7 +52,7 @@ class Report:
 
     context: dict
     series: dict
-    peak_values: dict  # "copy/cpu" -> [bytes/s]; "fma/f32/cpu", "gemm/f32/cpu", "products/bf16/cuda" -> [FLOP/s]
+    peak_values: dict  # "copy/cpu", "update/cpu" -> [bytes/s]; "fma/f32/cpu", "gemm/f32/cpu", "products/bf16/cuda" -> [FLOP/s]
     errors: dict  # name -> message
 
     @property

@@ -87,7 +87,7 @@ def roofs_of(report, device):
     """(bytes/s of the copy, [(name, FLOP/s, whether it bounds)]), the highest first."""
     copy = report.peaks.get(f"copy/{device}")
     compute = sorted(((name.removesuffix(f"/{device}"), value, not name.startswith("gemm"))
-                      for name, value in report.peaks.items() if name.endswith(f"/{device}") and not name.startswith("copy")),
+                      for name, value in report.peaks.items() if name.endswith(f"/{device}") and not name.startswith(table.BYTES)),
                      key=lambda roof: -roof[1])
     if not copy or not compute:
         raise NothingToDraw(f"the report has no peaks of {device}; measure with '^peak/' in the filter, as scripts/bench does")

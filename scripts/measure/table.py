@@ -6,6 +6,7 @@ from measure import noise
 
 HEADINGS = ["kernel", "dtype", "size", "device", "cache", "time", "±", "GB/s", "GFLOP/s", "% of peak", "% of GEMM"]
 LEFT = 5  # columns that are words
+BYTES = ("copy", "update")  # the peaks that are bytes a second
 
 
 def three_digits(value):
@@ -59,7 +60,7 @@ def machine(context):
 
 def peak_lines(report):
     for name, values in report.peak_values.items():
-        unit = "GB/s" if name.startswith("copy") else "GFLOP/s"
+        unit = "GB/s" if name.startswith(BYTES) else "GFLOP/s"
         yield f"peak {name}: {statistics.median(values) * 1e-9:,.1f} {unit}" + (f" ± {half_width(values)}" if half_width(values) else "")
 
 

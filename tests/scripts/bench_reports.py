@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 CONTEXT = {"cpu": "A CPU", "instruction_set": "AVX2", "cpu_threads": "2", "compiler": "gcc 12", "build_type": "Release",
            "gemm_library": "oneDNN", "num_cpus": 2, "revision": "0123456789ab", "host_name": "secret",
            "executable": "/somewhere/bin/accrue_bench"}
-PEAKS = {"copy/cpu": ("bytes/s", 20e9), "fma/f32/cpu": ("FLOP/s", 200e9), "gemm/f32/cpu": ("FLOP/s", 160e9)}
+PEAKS = {"copy/cpu": ("bytes/s", 20e9), "update/cpu": ("bytes/s", 25e9), "fma/f32/cpu": ("FLOP/s", 200e9), "gemm/f32/cpu": ("FLOP/s", 160e9)}
 
 
 def rows(name, microseconds, bytes=1e6, flop=0, suffix="/manual_time"):

@@ -16,9 +16,11 @@
 #include "core/cuda_devices.h"
 #include "kernels/matmul_precision.h"
 #include "nn/gpt.h"
+#include "tests/testing/products_in.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/training_data.h"
 #include "tests/train/files.h"
+#include "train/verify.h"
 
 namespace accrue::train {
 namespace {
@@ -235,16 +237,8 @@ TEST(AuditAccumulation, TheLossScaleIsTakenOutBeforeTheCostOfComputingIsMeasured
     }
 }
 
-// Products in tf32 as long as it lives.
-struct Tf32Products {
-  Tf32Products() { kernels::set_matmul_precision(kernels::MatmulPrecision::tf32); }
-  ~Tf32Products() { kernels::set_matmul_precision(kernels::MatmulPrecision::f32); }
-  Tf32Products(const Tf32Products&) = delete;
-  Tf32Products& operator=(const Tf32Products&) = delete;
-};
-
 TEST(AuditAccumulation, TheCostOfTf32IsMeasuredAndTheSettingKept) {
-  const Tf32Products tf32;
+  const ProductsIn tf32(kernels::MatmulPrecision::tf32);
   for (const Device device : devices()) {
     const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(2, 8), 1, device));
     const auto rows =
@@ -258,6 +252,20 @@ TEST(AuditAccumulation, TheCostOfTf32IsMeasuredAndTheSettingKept) {
       EXPECT_GT(rows.front().computation->whole, 1e-5);
       EXPECT_LT(rows.front().computation->whole, 20 * 0x1p-11);
     }
+  }
+}
+
+// Operands of 8 significant bits. What accumulating costs is measured in f32 all the same.
+TEST(AuditAccumulation, TheCostOfProductsInBf16IsMeasured) {
+  const ProductsIn bf16(kernels::MatmulPrecision::bf16);
+  for (const Device device : devices()) {
+    const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(2, 8), 1, device));
+    const auto rows =
+        audit_accumulation(models_of<nn::Gpt>(small_gpt(), device), data, {.accumulations = {2}, .device = device});
+    ASSERT_TRUE(rows.front().computation);
+    EXPECT_GT(rows.front().computation->whole, unit_roundoff(DType::bf16) / 10);
+    EXPECT_LT(rows.front().computation->whole, 20 * unit_roundoff(DType::bf16));
+    EXPECT_LT(rows.front().f32.whole, split_equivalence_bound(2));
   }
 }
 
