@@ -48,8 +48,7 @@ Work adamw_work(const Size& size, Device device, const Tensor& compute) {
                    .gradient = size.zeros(device),
                    .state = applied_state(device),
                    .weight_decay = 0.1};
-  return {[=] { adamw(pass); }, (compute.defined() ? 30 : 28) * size.count(), 15 * size.count(),
-          Bound::update};
+  return {[=] { adamw(pass); }, (compute.defined() ? 30 : 28) * size.count(), 15 * size.count(), Bound::update};
 }
 
 // As many parameters as GPT-2 has, all of one size. The search ends at once where nothing overflowed, so the state says

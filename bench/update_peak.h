@@ -1,4 +1,5 @@
-// What the CPU's memory gives to an optimizer's pass at best, measured in this process the first time that somebody asks.
+// What the CPU's memory gives to an optimizer's pass at best, measured in this process the first time that somebody
+// asks.
 #pragma once
 
 namespace accrue::bench {

@@ -7,11 +7,32 @@
 #include <algorithm>
 
 #include "core/tensor.h"
-#include "hwy/targets.h"
 #include "kernels/cpu/bf16_panels.h"
 #include "kernels/cpu/parallel.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/bf16_product.cpp"
+#include "kernels/cpu/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace accrue::kernels::cpu::HWY_NAMESPACE {
+
+bool is_avx512() {
+#if HWY_ARCH_X86
+  return HWY_TARGET <= HWY_AVX3;
+#else
+  return false;
+#endif
+}
+
+}  // namespace accrue::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
 namespace accrue::kernels::cpu {
+
+HWY_EXPORT(is_avx512);
+
 namespace {
 
 using namespace bf16_panels;
@@ -124,9 +145,10 @@ class Worker {
 
 }  // namespace
 
+// Asked for every product, and so of what Highway has chosen once: to ask the CPU takes a virtual machine 20 us.
 bool has_bf16_products() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") && (hwy::SupportedTargets() & HWY_AVX3) != 0;
+  return __builtin_cpu_supports("avx512bf16") && HWY_DYNAMIC_DISPATCH(is_avx512)();
 #else
   return false;
 #endif
@@ -150,3 +172,4 @@ void multiply_in_bf16(const Product& first, std::int64_t batch) {
 }
 
 }  // namespace accrue::kernels::cpu
+#endif
