@@ -12,7 +12,7 @@ namespace accrue::kernels {
 // Two-dimensional when b has rank 2: a and out are seen as matrices [rows(), last()], so leading axes need no
 // reshaping. Batched when b has rank 3: a [batch, ·, ·], b [batch, ·, ·], out [batch, m, n]. a and b are f32, f16 or
 // bf16, both alike; out has their dtype or is f32 (a weight gradient), and the CPU refuses any other than f32; sums are
-// in f32; on a GPU, products of f32 are as kernels/matmul_precision.h says. bias [n] (same dtype as out, may be
+// in f32; products of f32 are as kernels/matmul_precision.h says. bias [n] (same dtype as out, may be
 // undefined) is added to each row; not together with Write::accumulate.
 //
 // 2*m*n*k FLOP per matrix | bytes: (m*k + k*n)*sizeof(T) + m*n*sizeof(Out) * (1 or, accumulating, 2) | compute-bound |

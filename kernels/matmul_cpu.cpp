@@ -13,6 +13,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product.h"
+#include "kernels/cpu/transpose.h"
 #include "kernels/matmul.h"
 #include "kernels/matmul_precision.h"
 
@@ -24,10 +25,11 @@ namespace {
 constexpr std::int64_t row_quantum = 24;
 constexpr std::int64_t max_tile_cols = 384;
 // Longer sums are taken in parts, which bounds the packed copies.
-constexpr std::int64_t depth_block = 4096;
+constexpr std::int64_t depth_block = 1024;
 // Rows of a packed copy are this much longer than needed, lest they fall into the same cache sets.
 constexpr std::int64_t pack_padding = 16;
 constexpr std::int64_t cache_set_period = 512;  // floats
+constexpr std::int64_t many_cols = 8192;
 
 std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -44,15 +46,16 @@ Plan plan_of(const Product& p) {
   const std::int64_t target = p.transpose_a && p.m >= 384 ? 192 : 96;
   std::int64_t tiles = (p.m + target - 1) / target;
   if (tiles > 1) tiles += tiles % 2;
-  plan.tile_rows = round_up((p.m + tiles - 1) / tiles, row_quantum);
+  plan.tile_rows = round_up((p.m + tiles - 1) / tiles, p.rows_are_samples ? row_quantum : 8);
   plan.row_tiles = chunk_count(p.m, plan.tile_rows);
   // Of nearly equal width, or the thread with the last column of tiles would wait for the others.
   const std::int64_t cols = (p.n + max_tile_cols - 1) / max_tile_cols;
   plan.tile_cols = round_up((p.n + cols - 1) / cols, 16);
   plan.col_tiles = chunk_count(p.n, plan.tile_cols);
-  // The libraries walk over a transposed a with its stride, once per block; a transposed copy saves a tenth and more.
-  // Rows of b that lie a multiple of 2 KiB apart evict one another from the first-level cache: up to half of the speed.
-  plan.pack_a = p.transpose_a;
+  // Where the library walks over a transposed a with its stride, once per block, a transposed copy saves a tenth and
+  // more; so it does where each of a's rows is on other pages. Rows of b that lie a multiple of 2 KiB apart evict one
+  // another from the first-level cache: up to half of the speed.
+  plan.pack_a = p.transpose_a && (!gemm_packs_transposed_a() || p.m > many_cols);
   plan.pack_b = (p.transpose_b ? p.k : p.n) % cache_set_period == 0;
   const std::int64_t depth = std::min(p.k, depth_block);
   const bool pads = p.rows_are_samples && p.m % row_quantum != 0;
@@ -62,20 +65,6 @@ Plan plan_of(const Product& p) {
   plan.b_floats = plan.pack_b ? stored_rows * (stored_cols + pack_padding) : 0;
   plan.c_floats = pads ? plan.tile_rows * plan.tile_cols : 0;
   return plan;
-}
-
-// to[c, r] = from[r, c] in blocks whose cache lines stay while they are used.
-void transpose(const float* from, std::int64_t from_stride, std::int64_t rows, std::int64_t cols, float* to,
-               std::int64_t to_stride) {
-  constexpr std::int64_t block = 16;
-  for (std::int64_t r0 = 0; r0 < rows; r0 += block) {
-    const std::int64_t r1 = std::min(rows, r0 + block);
-    for (std::int64_t c0 = 0; c0 < cols; c0 += block) {
-      const std::int64_t c1 = std::min(cols, c0 + block);
-      for (std::int64_t c = c0; c < c1; ++c)
-        for (std::int64_t r = r0; r < r1; ++r) to[c * to_stride + r] = from[r * from_stride + c];
-    }
-  }
 }
 
 void copy_rows(const float* from, std::int64_t from_stride, std::int64_t rows, std::int64_t cols, float* to,
@@ -153,6 +142,7 @@ class TileWorker {
       return {a_, stride, false};
     }
     const float* source = p.a + depths.begin * p.m + row;
+    if (!plan_.pack_a) return {source, p.m, true};
     if (a_source_ != source) transpose(source, p.m, depths.count, m, a_, stride);
     a_source_ = source;
     return {a_, stride, false};

@@ -19,4 +19,7 @@ struct Gemm {
 // On the calling thread alone, whatever the thread count is set to.
 void gemm(const Gemm& op);
 
+// Whether a transposed a costs gemm() no more than one that is not. The same for the whole life of the process.
+bool gemm_packs_transposed_a();
+
 }  // namespace accrue::kernels::cpu

@@ -25,6 +25,8 @@ void gemm(const Gemm& op) {
               op.add_to_c ? 1.0f : 0.0f, op.c, as_int(op.c_stride));
 }
 
+bool gemm_packs_transposed_a() { return false; }
+
 }  // namespace accrue::kernels::cpu
 
 #endif

@@ -20,6 +20,12 @@ void gemm(const Gemm& op) {
        "matmul: oneDNN failed with status {} on [{}, {}] x [{}, {}]", static_cast<int>(status), op.m, op.k, op.k, op.n);
 }
 
+// oneDNN's kernels for AVX-512 do, those for AVX2 do not (docs/decisions/0001-cpu-gemm.md).
+bool gemm_packs_transposed_a() {
+  static const bool avx512 = (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+  return avx512;
+}
+
 }  // namespace accrue::kernels::cpu
 
 #endif

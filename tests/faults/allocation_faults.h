@@ -69,12 +69,12 @@ FaultOutcome run_with_fault(FaultyMemory memory, Device device, std::int64_t sit
   return outcome;
 }
 
-// On the emulated device a test fails every seventh allocation, and all of them where the environment has
+// On the emulated device a test fails every nineteenth allocation, and all of them where the environment has
 // ACCRUE_FAULT_SITES=all.
 inline std::int64_t distance_of_sites(Device device) {
   const char* sites = std::getenv("ACCRUE_FAULT_SITES");
   const bool all = sites != nullptr && std::string_view(sites) == "all";
-  return is_emulated(device) && !all ? 7 : 1;
+  return is_emulated(device) && !all ? 19 : 1;
 }
 
 // Fails the first allocation of an operation, then the second (or one further on, as distance_of_sites() says), … until

@@ -88,7 +88,13 @@ class FittingMicroBatch : public ::testing::TestWithParam<Device> {
 
   ~FittingMicroBatch() override { allocator.set_limit(0); }
 
-  static Gpt new_training() { return Gpt(nn::Gpt(small_gpt(0.1f)), GetParam(), {.max_norm = 1}); }
+  // The emulated device runs the windows of many searches: a model of one small layer there.
+  static nn::GptConfig config() {
+    nn::GptConfig config = small_gpt(0.1f);
+    if (is_emulated(GetParam())) config.layers = config.heads = 1, config.width = 8;
+    return config;
+  }
+  static Gpt new_training() { return Gpt(nn::Gpt(config()), GetParam(), {.max_norm = 1}); }
   FittingSearch search(std::int64_t micro = global, bool ragged = false) {
     return {.accumulator = training.accumulator,
             .loss = [this](Tape& tape, const Batch& b) { return training.model.loss(tape, b.inputs, b.targets); },
@@ -113,7 +119,7 @@ class FittingMicroBatch : public ::testing::TestWithParam<Device> {
     allocator.set_limit(allocator.stats().total.live + static_cast<std::size_t>(share * static_cast<double>(need)));
   }
 
-  Samples samples = gpt_samples(small_gpt(), std::vector<std::int64_t>(global, 8), 1, GetParam());
+  Samples samples = gpt_samples(config(), std::vector<std::int64_t>(global, 8), 1, GetParam());
   MemoryDataset data{samples};
   Gpt training = new_training();
   Allocator& allocator = Allocator::of(GetParam());
