@@ -119,7 +119,8 @@ Work primitive_work(const Product& p, const Types& types) {
 void register_layer(const Model& model, const Layer& l, const std::vector<Types>& supported) {
   const auto add = [&](const std::string& kind, const Product& product) {
     const std::string name = "/" + kind + "/" + l.name;
-    const Variant f32{.device = Device::cpu()}, bf16{.device = Device::cpu(), .dtype = DType::bf16};
+    const Variant f32{.device = Device::cpu()},
+        bf16{.device = Device::cpu(), .precision = kernels::MatmulPrecision::bf16};
     add_benchmark("onednn_sgemm" + name, f32, model.name, [product] { return sgemm_work(product); }, {Cache::warm});
     for (const Types& types : supported) {
       // A weight's gradient stays f32 (contract 9).

@@ -36,6 +36,7 @@ const Registration registration([] {
       report_once("peak/update/cpu", cpu_update_peak, "bytes/s");
       using enum kernels::MatmulPrecision;
       for (const Variant& variant : {Variant{.device = device}, Variant{.device = device, .precision = bf16}}) {
+        if (variant.precision == bf16 && !kernels::cpu_multiplies_bf16()) continue;
         const std::string of = variant.dtype_name() + "/cpu";
         report_once(
             "peak/fma/" + of, [=] { return kernels::product_peak(device, variant.dtype, variant.precision); },

@@ -1,8 +1,8 @@
 // The output is cut into tiles by its shape alone, and each tile is one call of the GEMM library on one thread: so the
 // bits do not depend on the number of threads. Calls are padded to a multiple of `row_quantum` rows, of which oneDNN's
-// kernels (SSE4.1, AVX, AVX2; not all of another BLAS's) give every row the same bits wherever it stands: so neither do
-// the bits of a row of out depend on how many rows there are. docs/decisions/0001-cpu-gemm.md has the measurements
-// behind the constants.
+// kernels (SSE4.1, AVX, AVX2, AVX-512; not all of another BLAS's) give every row the same bits wherever it stands: so
+// neither do the bits of a row of out depend on how many rows there are. docs/decisions/0001-cpu-gemm.md has the
+// measurements behind the constants.
 #include <omp.h>
 
 #include <algorithm>
@@ -38,11 +38,16 @@ struct Plan {
   std::int64_t tile_rows, tile_cols, row_tiles, col_tiles;
   bool pack_a, pack_b;
   std::int64_t a_floats, b_floats, c_floats;  // scratch of one thread
+
+  // Neighbours share the operand that is dearer to fetch: the packed rows of a, else the columns of b.
+  std::int64_t sharing() const { return pack_a ? col_tiles : row_tiles; }
+  std::int64_t row_of(std::int64_t tile) const { return pack_a ? tile / col_tiles : tile % row_tiles; }
+  std::int64_t col_of(std::int64_t tile) const { return pack_a ? tile % col_tiles : tile / row_tiles; }
 };
 
 Plan plan_of(const Product& p) {
   Plan plan;
-  // An even number of tiles of nearly equal height; taller ones where a is packed for them.
+  // An even number of tiles of nearly equal height; taller ones of a weight gradient, whose k is the rows.
   const std::int64_t target = p.transpose_a && p.m >= 384 ? 192 : 96;
   std::int64_t tiles = (p.m + target - 1) / target;
   if (tiles > 1) tiles += tiles % 2;
@@ -79,16 +84,19 @@ struct Depths {
   bool first, last;
 };
 
-// Computes tiles one after another on one thread, with packed copies that successive tiles share.
+// Computes tiles on one thread, with packed copies that neighbouring tiles share.
 class TileWorker {
  public:
   TileWorker(const Plan& plan, float* scratch)
       : plan_(plan), a_(scratch), b_(a_ + plan.a_floats), c_(b_ + plan.b_floats) {}
 
-  void run(const Product& p, std::int64_t row, std::int64_t col) {
+  // Tiles [first, last), neighbours that share an operand, which is packed once for each part of the sum.
+  void run(const Product& p, std::int64_t first, std::int64_t last) {
     for (std::int64_t begin = 0; begin < p.k; begin += depth_block) {
       const std::int64_t count = std::min(depth_block, p.k - begin);
-      run_depths(p, row, col, {.begin = begin, .count = count, .first = begin == 0, .last = begin + count == p.k});
+      const Depths depths{.begin = begin, .count = count, .first = begin == 0, .last = begin + count == p.k};
+      for (std::int64_t tile = first; tile < last; ++tile)
+        run_depths(p, plan_.row_of(tile) * plan_.tile_rows, plan_.col_of(tile) * plan_.tile_cols, depths);
     }
   }
 
@@ -187,12 +195,11 @@ void run_batch(const Product& first, std::int64_t batch) {
         Tensor::empty({slot_count(batch * tiles, 1), scratch_floats}, DType::f32, Device::cpu(), Category::workspace);
   parallel_slots(batch * tiles, 1, [&](std::int64_t slot, std::int64_t begin, std::int64_t end) {
     TileWorker worker(plan, scratch.defined() ? scratch.data<float>() + slot * scratch_floats : nullptr);
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t tile = i % tiles;
-      // Neighbours share the operand that is dearer to fetch: the packed rows of a, else the columns of b.
-      const std::int64_t row = plan.pack_a ? tile / plan.col_tiles : tile % plan.row_tiles;
-      const std::int64_t col = plan.pack_a ? tile % plan.col_tiles : tile / plan.row_tiles;
-      worker.run(first.of_batch(i / tiles), row * plan.tile_rows, col * plan.tile_cols);
+    while (begin < end) {
+      const std::int64_t tile = begin % tiles;
+      const std::int64_t last = std::min(tile + end - begin, (tile / plan.sharing() + 1) * plan.sharing());
+      worker.run(first.of_batch(begin / tiles), tile, last);
+      begin += last - tile;
     }
   });
 }

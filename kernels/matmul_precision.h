@@ -4,10 +4,12 @@
 namespace accrue::kernels {
 
 // f32: exact products, summed in f32.
-// bf16: operands rounded to bf16 first (8 significant bits; to nearest, ties to even), sums in f32. Fast on GPUs since
-//   Ampere and on CPUs with AVX512_BF16; other CPUs round and then multiply in f32.
-// tf32: operands rounded to 10 bits of fraction first, on the tensor cores of GPUs since Ampere; sums in f32. The CPU
-//   computes in f32.
+// tf32: on the tensor cores of GPUs since Ampere, operands rounded to 10 bits of fraction first, sums in f32; on the
+// CPU
+//   as f32.
+// bf16: on the CPU, operands rounded to bf16 first (8 significant bits; to nearest, ties to even), sums in f32. With
+//   AVX512_BF16 by its instructions, to which subnormal numbers, operands and results, are zeros; without, in f32. On a
+//   GPU as f32: there, what is to be fast in bf16 is kept in it.
 // Products of f16 and bf16 operands are the same with all of them.
 enum class MatmulPrecision { f32, tf32, bf16 };
 

@@ -64,13 +64,17 @@ TEST(Matmul, MatchesF64ReferenceOverTheSweep) {
 
 TEST(Matmul, MatchesF64ReferenceAcrossTilesAndParts) {
   for (const Device device : devices()) {
-    // Several tiles in each direction; rows of b 2 KiB apart (packed); sums longer than one part.
+    // Several tiles in each direction; rows of b 2 KiB apart (packed); sums longer than one part; rows of a transposed
+    // a so wide that it is packed whatever the library does.
     for (const int transposes : {0, 1, 2, 3}) {
       const bool ta = (transposes & 1) != 0, tb = (transposes & 2) != 0;
       expect_matches_reference(device, {200, 500, 40, ta, tb}, DType::f32, DType::f32, 21);
       expect_matches_reference(device, {410, 512, 30, ta, tb}, DType::f32, DType::f32, 22);
       expect_matches_reference(device, {25, 30, 4200, ta, tb}, DType::f32, DType::f32, 23);
       expect_matches_reference(device, {7, 512, 4100, ta, tb}, DType::f32, DType::f32, 24);
+      expect_matches_reference(device, {200, 500, 512, ta, tb}, DType::f32, DType::f32, 25);
+      expect_matches_reference(device, {100, 500, 1536, ta, tb}, DType::f32, DType::f32, 26);
+      expect_matches_reference(device, {8201, 20, 33, ta, tb}, DType::f32, DType::f32, 27);
     }
   }
 }
@@ -226,10 +230,17 @@ TEST(Matmul, AccumulatingTwiceIsTwiceOnce) {
 }
 
 // Shapes with one tile, several, packed operands and several parts of the sum.
-const std::vector<MatmulProblem> bit_problems = {
-    {1, 17, 5},     {70, 65, 128, false, true}, {200, 512, 64},
-    {300, 400, 96}, {384, 128, 200, true},      {512, 600, 90, true},
-    {30, 50, 9000}, {130, 512, 4200, true},     {97, 1000, 33, false, true}};
+const std::vector<MatmulProblem> bit_problems = {{1, 17, 5},
+                                                 {70, 65, 128, false, true},
+                                                 {200, 512, 64},
+                                                 {300, 400, 96},
+                                                 {384, 128, 200, true},
+                                                 {512, 600, 90, true},
+                                                 {30, 50, 9000},
+                                                 {130, 512, 4200, true},
+                                                 {97, 1000, 33, false, true},
+                                                 {97, 500, 1536, false, true},
+                                                 {8201, 20, 1100, true}};
 
 TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) {
   const Device device = Device::cpu();

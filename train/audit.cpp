@@ -110,7 +110,7 @@ class ReferenceSum {
   std::vector<std::vector<double>> sums_;
 };
 
-// Products on a GPU in full f32 as long as it lives.
+// Products in full f32 as long as it lives.
 class ExactProducts {
  public:
   ExactProducts() : before_(kernels::matmul_precision()) {

@@ -18,12 +18,7 @@
 #include <thread>
 #include <utility>
 
-#include "core/cuda_devices.h"
 #include "core/format_bytes.h"
-#include "kernels/attention_kernel.h"
-#include "kernels/matmul_epilogues.h"
-#include "kernels/matmul_precision.h"
-#include "kernels/threads.h"
 #include "optim/schedule.h"
 #include "train/console.h"
 #include "train/memory_advice.h"
@@ -330,68 +325,6 @@ void add_training_options(CLI::App& app, TrainingOptions& o) {
   add_machine_options(app, o.machine);
 }
 
-namespace {
-
-// Before Ampere, tensor cores and cuBLAS know neither bf16 nor tf32; fp16 they do.
-void require_precision(Device device, const std::string& precision) {
-  const int capability = cuda::compute_capability(device.index);
-  if (precision == "fp32" || precision == "fp16" || capability >= 80) return;
-  fail(ErrorKind::usage,
-       "--precision {}: {} has compute capability {}.{}, but this needs 8.0 or more; use --precision fp16 or fp32",
-       precision, device.to_string(), capability / 10, capability % 10);
-}
-
-// The CPU's kernels keep activations in f32: there, bf16 is of the products alone.
-DType compute_dtype(Device device, const std::string& precision) {
-  if (device.kind == DeviceKind::cpu) return DType::f32;
-  return precision == "bf16" ? DType::bf16 : precision == "fp16" ? DType::f16 : DType::f32;
-}
-
-kernels::MatmulPrecision product_precision(Device device, const std::string& precision) {
-  using enum kernels::MatmulPrecision;
-  return precision == "tf32" ? tf32 : device.kind == DeviceKind::cpu && precision == "bf16" ? bf16 : f32;
-}
-
-}  // namespace
-
-Machine use_machine(const MachineOptions& options) {
-  const Device device = parse_device(options.device);
-  const Machine machine{.device = device, .compute = compute_dtype(device, options.precision)};
-  if (machine.device.kind == DeviceKind::cpu && options.precision != "fp32" && options.precision != "bf16")
-    fail(ErrorKind::usage, "--precision {}: the CPU computes in fp32 or bf16; use one of these, or --device cuda",
-         options.precision);
-  if (machine.device.kind == DeviceKind::cpu && options.precision == "bf16" && !kernels::cpu_multiplies_bf16())
-    Console().warn(
-        "note: this CPU cannot multiply bf16 (it has no AVX512_BF16): operands are rounded to bf16 and multiplied in "
-        "fp32, which takes longer than --precision fp32\n");
-  if (machine.device.kind == DeviceKind::cpu && options.epilogues != "bias")
-    fail(ErrorKind::usage, "--epilogues {}: the CPU has no such choice; leave it out, or use --device cuda",
-         options.epilogues);
-  if (machine.device.kind == DeviceKind::cuda) require_precision(machine.device, options.precision);
-  if (options.device == "auto" && machine.device.kind == DeviceKind::cpu && cuda::device_count() > 0 &&
-      !cuda::emulated())
-    Console().warn("note: the GPU that is here cannot be used; --device cuda says why\n");
-  kernels::set_matmul_precision(product_precision(machine.device, options.precision));
-  using kernels::MatmulEpilogues;
-  kernels::set_matmul_epilogues(options.epilogues == "all" ? MatmulEpilogues::all : MatmulEpilogues::bias);
-  using kernels::AttentionKernel;
-  kernels::set_attention_kernel(options.attention == "cudnn"    ? AttentionKernel::cudnn
-                                : options.attention == "native" ? AttentionKernel::native
-                                                                : AttentionKernel::automatic);
-  if (options.threads > 0) kernels::set_thread_count(options.threads);
-  if (options.memory_limit) Allocator::of(machine.device).set_limit(parse_bytes(*options.memory_limit).value());
-  return machine;
-}
-
-std::string describe_machine(const MachineOptions& options) {
-  const Device device = parse_device(options.device);
-  const int threads = kernels::thread_count();
-  if (device.kind == DeviceKind::cpu)
-    return fmt::format("cpu, {} thread{}{}", threads, threads == 1 ? "" : "s",
-                       options.precision == "bf16" ? ", products in bf16" : "");
-  return fmt::format("{} ({}), {}", device.to_string(), cuda::description(device.index), options.precision);
-}
-
 BatchPlan batch_plan(const TrainingOptions& o, std::int64_t default_micro_batch) {
   BatchRequest request{
       .micro = o.micro_batch, .accumulation = o.accumulation, .global = o.global_batch, .ragged = o.ragged};
@@ -474,7 +407,7 @@ std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOp
   std::vector<std::pair<std::string, std::string>> rules{
       {"--normalisation", by_split ? fmt::format("{} of {}", o.normalisation, batch.micro) : o.normalisation},
       {"--dropout", fmt::format("{}", dropout)},
-      {"--precision", o.machine.precision},
+      {"--precision", precision_rule(o.machine)},
       {"--schedule", o.schedule},
       {"--learning-rate", number(o.learning_rate)},
       {"--min-learning-rate", number(o.min_learning_rate.value_or(0))},
@@ -485,8 +418,7 @@ std::vector<std::pair<std::string, std::string>> training_rules(const TrainingOp
       {"--beta2", number(o.beta2)},
       {"--eps", number(o.eps)},
       {"--weight-decay", number(o.weight_decay)}};
-  std::ranges::copy(scaling_rules(o.scaling, compute_dtype(parse_device(o.machine.device), o.machine.precision)),
-                    std::back_inserter(rules));
+  std::ranges::copy(scaling_rules(o.scaling, compute_dtype(o.machine)), std::back_inserter(rules));
   return rules;
 }
 

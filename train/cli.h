@@ -68,7 +68,11 @@ void add_training_options(CLI::App& app, TrainingOptions& options);
 // Applies --device, --precision, --attention, --epilogues, --threads and --memory-limit. Throws Error(no_device) or
 // Error(usage).
 Machine use_machine(const MachineOptions& options);
-// What use_machine() has chosen: "cpu, 2 threads", or "cuda:0 (NVIDIA H100, …), bf16".
+// What activations are in.
+DType compute_dtype(const MachineOptions& options);
+// What a run computes in, as its checkpoints tell it: --precision, or "bf16 (products)" on the CPU.
+std::string precision_rule(const MachineOptions& options);
+// What use_machine() has chosen: "cpu, 2 threads, products in bf16", or "cuda:0 (NVIDIA H100, …), bf16".
 std::string describe_machine(const MachineOptions& options);
 // The options in the library's types, checked. Throw Error(usage) naming the option and the nearest valid choice.
 BatchPlan batch_plan(const TrainingOptions& options, std::int64_t default_micro_batch);

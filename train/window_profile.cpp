@@ -5,13 +5,18 @@
 
 #include "core/allocator.h"
 #include "kernels/machine_peak.h"
+#include "kernels/matmul_precision.h"
 
 namespace accrue::train {
 
 MachinePeaks measure_peaks(Device device, DType compute) {
   MachinePeaks peaks;
   try {
-    peaks.product_flop = kernels::product_peak(device, compute, kernels::matmul_precision());
+    const kernels::MatmulPrecision products = kernels::matmul_precision();
+    peaks.product_flop = kernels::product_peak(device, compute, products);
+    peaks.other_flop = device.kind == DeviceKind::cpu
+                           ? kernels::product_peak(device, compute, kernels::MatmulPrecision::f32)
+                           : peaks.product_flop;
     peaks.copied_bytes = kernels::copy_peak(device);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::memory) throw;
@@ -21,9 +26,10 @@ MachinePeaks measure_peaks(Device device, DType compute) {
   return peaks;
 }
 
-double ideal_seconds(const kernels::OperationCost& cost, const MachinePeaks& peaks) {
+double ideal_seconds(std::string_view operation, const kernels::OperationCost& cost, const MachinePeaks& peaks) {
   if (peaks.product_flop == 0 || peaks.copied_bytes == 0) return 0;
-  return std::max(cost.flop / peaks.product_flop, cost.bytes / peaks.copied_bytes);
+  const double flop = operation == "matmul" ? peaks.product_flop : peaks.other_flop;
+  return std::max(cost.flop / flop, cost.bytes / peaks.copied_bytes);
 }
 
 std::vector<ProfileRow> profile_rows(const Recording& recording, const MachinePeaks& peaks) {
@@ -36,7 +42,7 @@ std::vector<ProfileRow> profile_rows(const Recording& recording, const MachinePe
     row.seconds += call.self;
     row.cost.flop += call.cost.flop;
     row.cost.bytes += call.cost.bytes;
-    row.ideal_seconds += ideal_seconds(call.cost, peaks);
+    row.ideal_seconds += ideal_seconds(call.name, call.cost, peaks);
     inside += call.self;
   }
   std::vector<ProfileRow> rows;

@@ -22,17 +22,19 @@ struct WindowProfile {
 
 // A second. 0 where it could not be measured.
 struct MachinePeaks {
-  double product_flop = 0;
+  double product_flop = 0;  // of matrix products
+  double other_flop = 0;    // of what else multiplies and adds
   double copied_bytes = 0;
   std::string why_unknown;
 };
 
-// kernels/machine_peak.h for products of that dtype as they are computed now. For a while takes hundreds of MiB of the
+// kernels/machine_peak.h for operands of that dtype: matrix products as they are computed now; the rest, on the CPU, in
+// f32, and on a GPU, where attention is products as well, the same. For a while takes hundreds of MiB of the
 // device; where they are not there, the peaks stay unknown.
 MachinePeaks measure_peaks(Device device, DType compute);
 
-// The time that this would take at the peak that bounds it; 0 where the peaks are unknown.
-double ideal_seconds(const kernels::OperationCost& cost, const MachinePeaks& peaks);
+// The time that a call of that operation would take at the peak that bounds it; 0 where the peaks are unknown.
+double ideal_seconds(std::string_view operation, const kernels::OperationCost& cost, const MachinePeaks& peaks);
 
 // All calls of one operation.
 struct ProfileRow {

@@ -36,7 +36,7 @@ def main():
             seconds.append(time.perf_counter() - begin)
     count = sum(parameter.numel() for parameter in model.parameters())
     form = "fused" if optimizer.defaults.get("fused") else "foreach"
-    result = {"parameters_per_second": count / statistics.median(seconds), "milliseconds": 1e3 * statistics.median(seconds),
+    result = {"parameters_per_second": count / statistics.mean(seconds), "milliseconds": 1e3 * statistics.mean(seconds),
               "parameters": count, "form": form, "torch": torch.__version__}
     if arguments.json:
         print(json.dumps(result))

@@ -73,7 +73,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "build/release/bin/gpt",
                         help="Accrue's gpt program; mlp is taken from the same folder (default: %(default)s)")
-    parser.add_argument("--text", help="text for both sides, read as bytes (needed by all rows but mlp)")
+    parser.add_argument("--text", help="text for both sides, read as bytes (needed by all rows but mlp and adamw)")
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="Fashion-MNIST for the mlp row")
     parser.add_argument("--rows", default=",".join(row.name for row in ROWS),
                         help="comma-separated rows (default: all: %(default)s)")

@@ -9,9 +9,9 @@ namespace accrue::kernels::cpu {
 // not.
 bool has_bf16_products();
 
-// `batch` products whose operands are rounded to bf16 (to nearest, ties to even; subnormal numbers to zero) and whose
-// sums are in f32. Only where has_bf16_products(). The order of an element's sum is a function of k alone: its bits
-// depend neither on the number of threads nor on the other rows and columns.
+// `batch` products whose operands are rounded to bf16 (to nearest, ties to even) and whose sums are in f32; subnormal
+// operands and results are zeros. Only where has_bf16_products(). The order of an element's sum is a function of k
+// alone: its bits depend neither on the number of threads nor on the other rows and columns.
 void multiply_in_bf16(const Product& first, std::int64_t batch);
 
 }  // namespace accrue::kernels::cpu

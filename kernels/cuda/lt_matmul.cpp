@@ -136,8 +136,10 @@ class Planner {
 
  private:
   Owned<cublasLtMatmulDesc_t> operation() const {
+    const bool tf32 = op_.a.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::tf32;
     cublasLtMatmulDesc_t created = nullptr;
-    check_blas(cublasLtMatmulDescCreate(&created, compute_type(), CUDA_R_32F), "cublasLtMatmulDescCreate", op_);
+    check_blas(cublasLtMatmulDescCreate(&created, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+               "cublasLtMatmulDescCreate", op_);
     Owned<cublasLtMatmulDesc_t> operation(created);
     set(created, CUBLASLT_MATMUL_DESC_TRANSA, op_.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(created, CUBLASLT_MATMUL_DESC_TRANSB, op_.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -148,18 +150,6 @@ class Planner {
     set_pointers(op_, created,
                  [](const Tensor& tensor) { return reinterpret_cast<void*>(std::uintptr_t{alignment_of(tensor)}); });
     return operation;
-  }
-
-  cublasComputeType_t compute_type() const {
-    if (op_.a.dtype() != DType::f32) return CUBLAS_COMPUTE_32F;
-    switch (matmul_precision()) {
-      case MatmulPrecision::tf32:
-        return CUBLAS_COMPUTE_32F_FAST_TF32;
-      case MatmulPrecision::bf16:
-        return CUBLAS_COMPUTE_32F_FAST_16BF;
-      default:
-        return CUBLAS_COMPUTE_32F;
-    }
   }
 
   template <class Value>

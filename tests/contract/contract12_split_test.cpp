@@ -3,6 +3,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <cmath>
+#include <string_view>
 
 #include "tests/testing/products_in.h"
 #include "tests/testing/sweep.h"
@@ -96,6 +97,8 @@ INSTANTIATE_TEST_SUITE_P(Gpt, Contract12,
 // On the CPU alone: a sample's rows have the same bits in any micro-batch there, and so their rounded values have.
 // Where they differ by an ulp, as on a GPU, one side of a tie rounds up and the other down.
 TEST_P(Contract12, HoldsForProductsInBf16) {
+  if (!kernels::cpu_multiplies_bf16() && std::string_view(ACCRUE_GEMM) != "oneDNN")
+    GTEST_SKIP() << "another BLAS gives a row other bits among other rows";
   const ProductsIn bf16(kernels::MatmulPrecision::bf16);
   constexpr std::int64_t count = 16;
   const Samples samples = gpt_samples(config(), unequal_counts(count), 5);

@@ -14,7 +14,7 @@ using testing::devices;
 using ::testing::HasSubstr;
 
 // 10 GFLOP/s and 2 GB/s.
-const MachinePeaks peaks{.product_flop = 10e9, .copied_bytes = 2e9, .why_unknown = {}};
+const MachinePeaks peaks{.product_flop = 10e9, .other_flop = 10e9, .copied_bytes = 2e9, .why_unknown = {}};
 
 // Half a second, of which a tenth is outside; "wrap" has the first "product" inside.
 WindowProfile profile() {
@@ -32,9 +32,15 @@ WindowProfile profile() {
 }
 
 TEST(WindowProfile, ComparesWithTheBoundThatIsNearer) {
-  EXPECT_DOUBLE_EQ(ideal_seconds({.flop = 10e9, .bytes = 1e9}, peaks), 1);
-  EXPECT_DOUBLE_EQ(ideal_seconds({.flop = 1e9, .bytes = 4e9}, peaks), 2);
-  EXPECT_EQ(ideal_seconds({.flop = 1e9, .bytes = 4e9}, MachinePeaks()), 0);
+  EXPECT_DOUBLE_EQ(ideal_seconds("matmul", {.flop = 10e9, .bytes = 1e9}, peaks), 1);
+  EXPECT_DOUBLE_EQ(ideal_seconds("matmul", {.flop = 1e9, .bytes = 4e9}, peaks), 2);
+  EXPECT_EQ(ideal_seconds("matmul", {.flop = 1e9, .bytes = 4e9}, MachinePeaks()), 0);
+}
+
+TEST(WindowProfile, HoldsMatrixProductsAloneToTheirPeak) {
+  const MachinePeaks in_bf16{.product_flop = 20e9, .other_flop = 10e9, .copied_bytes = 2e9, .why_unknown = {}};
+  EXPECT_DOUBLE_EQ(ideal_seconds("matmul", {.flop = 20e9, .bytes = 1e9}, in_bf16), 1);
+  EXPECT_DOUBLE_EQ(ideal_seconds("attention_forward", {.flop = 20e9, .bytes = 1e9}, in_bf16), 2);
 }
 
 TEST(WindowProfile, AddsUpTheCallsOfAnOperation) {

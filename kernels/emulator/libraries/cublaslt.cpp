@@ -127,19 +127,12 @@ float rounded_to_tf32(float value) {
   return std::bit_cast<float>((bits + 0x0fffu + ((bits >> 13) & 1u)) & 0xffffe000u);
 }
 
-// What f32 operands are rounded to before they are multiplied.
-float rounded(float value, cublasComputeType_t compute) {
-  if (compute == CUBLAS_COMPUTE_32F_FAST_TF32) return rounded_to_tf32(value);
-  if (compute == CUBLAS_COMPUTE_32F_FAST_16BF) return static_cast<float>(bf16(value));
-  return value;
-}
-
-std::vector<float> widened(const void* data, const Layout& layout, cublasComputeType_t compute = CUBLAS_COMPUTE_32F) {
+std::vector<float> widened(const void* data, const Layout& layout, bool tf32) {
   std::vector<float> values(layout.rows * layout.cols);
   for (std::size_t column = 0; column < layout.cols; ++column)
     for (std::size_t row = 0; row < layout.rows; ++row) {
       const float value = element(data, layout.type, column * static_cast<std::size_t>(layout.stride) + row);
-      values[column * layout.rows + row] = rounded(value, compute);
+      values[column * layout.rows + row] = tf32 ? rounded_to_tf32(value) : value;
     }
   return values;
 }
@@ -168,9 +161,9 @@ struct Problem {
   }
 
   bool has_known_dtypes() const {
-    const bool exact = operation.compute == CUBLAS_COMPUTE_32F;
+    const bool tf32 = operation.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
     return first.type == second.type && (out.type == first.type || out.type == CUDA_R_32F) &&
-           (exact || first.type == CUDA_R_32F);
+           (!tf32 || first.type == CUDA_R_32F);
   }
 
   bool has_known_epilogue() const {
@@ -227,10 +220,11 @@ struct Product {
 
   void run(std::int32_t index) const {
     const auto& [operation, first, second, out] = problem;
-    const std::vector<float> a = widened(matrix(first_data, first, index), first, operation.compute);
-    const std::vector<float> b = widened(matrix(second_data, second, index), second, operation.compute);
+    const bool tf32 = operation.compute == CUBLAS_COMPUTE_32F_FAST_TF32;
+    const std::vector<float> a = widened(matrix(first_data, first, index), first, tf32);
+    const std::vector<float> b = widened(matrix(second_data, second, index), second, tf32);
     void* target = const_cast<void*>(matrix(out_data, out, index));
-    std::vector<float> c = accumulate ? widened(target, out) : std::vector<float>(out.rows * out.cols);
+    std::vector<float> c = accumulate ? widened(target, out, false) : std::vector<float>(out.rows * out.cols);
     // Column-major is row-major transposed: c^T = op(b)^T op(a)^T.
     accrue::kernels::cpu::gemm({.c = c.data(),
                                 .a = b.data(),
@@ -311,8 +305,7 @@ const char* cublasLtGetStatusString(cublasStatus_t status) {
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* operation, cublasComputeType_t compute,
                                         cudaDataType_t scale) {
-  const bool modelled = compute == CUBLAS_COMPUTE_32F || compute == CUBLAS_COMPUTE_32F_FAST_TF32 ||
-                        compute == CUBLAS_COMPUTE_32F_FAST_16BF;
+  const bool modelled = compute == CUBLAS_COMPUTE_32F || compute == CUBLAS_COMPUTE_32F_FAST_TF32;
   if (!modelled || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
   return create(operation, Operation{.compute = compute});
 }
