@@ -105,7 +105,7 @@ TEST_F(MlpBadInput, OptionsAndWords) {
   expect_training_refused({"--acumulation", "3"}, ErrorKind::usage, {"did you mean --accumulation?"});
   expect_training_refused({"--schedule", "liner"}, ErrorKind::usage, {"did you mean linear?"});
   expect_training_refused({"--device", "cuda:99"}, ErrorKind::no_device, {"--device cuda:99"});
-  expect_training_refused({"--device", "cpu", "--precision", "bf16"}, ErrorKind::usage, {"--precision bf16"});
+  expect_training_refused({"--device", "cpu", "--precision", "fp16"}, ErrorKind::usage, {"--precision fp16"});
   expect_training_refused({"--micro-batch", "50", "--global-batch", "120"}, ErrorKind::usage,
                           {"--micro-batch 40 or 60", "--global-batch 100 or 150"});
   expect_training_refused({"--partial-window", "drop", "--micro-batch", "256"}, ErrorKind::usage,
