@@ -41,8 +41,11 @@ std::string heading(const WindowProfile& profile, const std::string& device) {
 
 std::string peak_line(const MachinePeaks& peaks) {
   if (!peaks.why_unknown.empty()) return fmt::format("peak: not measured ({})\n", peaks.why_unknown);
-  return fmt::format("peak: {:.1f} GFLOP/s of products, {:.1f} GB/s copied, measured before the training\n",
-                     1e-9 * peaks.product_flop, 1e-9 * peaks.copied_bytes);
+  const std::string others = peaks.other_flop == peaks.product_flop
+                                 ? std::string()
+                                 : fmt::format("{:.1f} GFLOP/s of the rest, ", 1e-9 * peaks.other_flop);
+  return fmt::format("peak: {:.1f} GFLOP/s of products, {}{:.1f} GB/s copied, measured before the training\n",
+                     1e-9 * peaks.product_flop, others, 1e-9 * peaks.copied_bytes);
 }
 
 }  // namespace

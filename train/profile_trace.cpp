@@ -38,6 +38,7 @@ std::string profile_trace(const WindowProfile& profile, const MachinePeaks& peak
                                   {"micro_batches", profile.micro_batches},
                                   {"samples", profile.samples},
                                   {"peak_product_flop_per_second", peaks.product_flop},
+                                  {"peak_other_flop_per_second", peaks.other_flop},
                                   {"peak_copied_bytes_per_second", peaks.copied_bytes}}},
                                 {"traceEvents", std::move(events)}};
   return trace.dump() + "\n";

@@ -91,6 +91,13 @@ TEST(ProfileTable, SaysWhatIsNotAsUsualOfTheWindow) {
               HasSubstr("Profile of the rest of window 4, number 3 of this process: 1 micro-batch, 1 sample,"));
 }
 
+TEST(ProfileTable, TellsThePeakOfTheRestWhereItIsAnother) {
+  MachinePeaks in_bf16 = peaks;
+  in_bf16.product_flop = 20e9;
+  EXPECT_THAT(profile_table(profile(), in_bf16, "cpu"),
+              HasSubstr("peak: 20.0 GFLOP/s of products, 10.0 GFLOP/s of the rest, 2.0 GB/s copied, measured"));
+}
+
 TEST(ProfileTable, DoesWithoutPeaksThatCouldNotBeMeasured) {
   const std::string table = profile_table(profile(), {.why_unknown = "out of memory"}, "cpu");
   EXPECT_THAT(table, HasSubstr("peak: not measured (out of memory)\n"));
