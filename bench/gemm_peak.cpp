@@ -16,8 +16,7 @@ double measure_gemm(kernels::MatmulPrecision precision) {
   constexpr double long_enough = 20e-3;
   constexpr int calls = 5;
   const Variant variant{.device = Device::cpu()};
-  const kernels::MatmulPrecision before = kernels::matmul_precision();
-  kernels::set_matmul_precision(precision);
+  const kernels::ProductsIn products(precision);
   double best = 0;
   for (std::int64_t n = smallest; n <= largest; n *= 2) {
     const Tensor a = filled({n, n}, variant), b = filled({n, n}, variant), out = empty_like(a);
@@ -28,7 +27,6 @@ double measure_gemm(kernels::MatmulPrecision precision) {
     best = std::max(best, 2.0 * static_cast<double>(n * n * n) / fastest);
     if (fastest >= long_enough) break;
   }
-  kernels::set_matmul_precision(before);
   return best;
 }
 

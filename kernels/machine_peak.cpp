@@ -89,11 +89,8 @@ double measure_products(Device device, DType dtype) {
 }
 
 double measure_products(Device device, DType dtype, MatmulPrecision precision) {
-  const MatmulPrecision before = matmul_precision();
-  set_matmul_precision(precision);
-  const double best = measure_products(device, dtype);
-  set_matmul_precision(before);
-  return best;
+  const ProductsIn products(precision);
+  return measure_products(device, dtype);
 }
 
 // Best of some, as other work on the machine may take a core for as long as one lasts.

@@ -31,8 +31,6 @@ constexpr std::int64_t pack_padding = 16;
 constexpr std::int64_t cache_set_period = 512;  // floats
 constexpr std::int64_t many_cols = 8192;
 
-std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 // How the product is cut up: a function of m, n, k and the transpositions.
 struct Plan {
   std::int64_t tile_rows, tile_cols, row_tiles, col_tiles;
@@ -215,7 +213,7 @@ Tensor rounded(const Tensor& x) { return widened(as_dtype(x, DType::bf16, Catego
 void matmul(const Matmul& op) {
   check(op.out.dtype() == DType::f32, "matmul: the CPU backend writes f32, but out is {}", name_of(op.out.dtype()));
   const bool in_bf16 = op.a.dtype() == DType::f32 && matmul_precision() == MatmulPrecision::bf16;
-  const bool rounds_first = in_bf16 && !has_bf16_products();
+  const bool by_instructions = in_bf16 && has_bf16_products(), rounds_first = in_bf16 && !by_instructions;
   const Tensor a = rounds_first ? rounded(op.a) : widened(op.a), b = rounds_first ? rounded(op.b) : widened(op.b);
   const bool batched = b.shape().rank() == 3;
   const Product first{.out = op.out.data<float>(),
@@ -233,7 +231,7 @@ void matmul(const Matmul& op) {
   if (batch == 0 || first.m == 0 || first.n == 0) return;
   if (first.k == 0) {
     for (std::int64_t i = 0; i < batch; ++i) empty_sum(first.of_batch(i));
-  } else if (in_bf16 && has_bf16_products()) {
+  } else if (by_instructions) {
     multiply_in_bf16(first, batch);
   } else {
     run_batch(first, batch);

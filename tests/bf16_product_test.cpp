@@ -9,9 +9,9 @@
 #include "kernels/cpu/bf16_panels.h"
 #include "kernels/cpu/bf16_product.h"
 #include "kernels/matmul.h"
-#include "kernels/threads.h"
+#include "kernels/matmul_precision.h"
 #include "tests/testing/compare.h"
-#include "tests/testing/products_in.h"
+#include "tests/testing/matmul_bits.h"
 #include "tests/testing/reference_matmul.h"
 #include "tests/testing/sweep.h"
 
@@ -170,46 +170,13 @@ const std::vector<MatmulProblem> bit_problems = {
     {1, 17, 5},     {70, 65, 128, false, true},  {200, 1600, 64}, {131, 400, 1100, true}, {97, 1000, 33, false, true},
     {50, 33, 2051}, {40, 420, 2048, false, true}};
 
-TEST_F(Bf16Product, BitsAreTheSameForAnyNumberOfThreads) {
-  const int before = thread_count();
-  for (const MatmulProblem& p : bit_problems) {
-    const Tensor a = random_tensor(p.a_shape(), 1), b = random_tensor(p.b_shape(), 2);
-    std::vector<float> first;
-    for (const int threads : {1, 2, 3, 7}) {
-      set_thread_count(threads);
-      const Tensor out = random_tensor({p.m, p.n}, 3);
-      matmul({.out = out,
-              .a = a,
-              .b = b,
-              .transpose_a = p.transpose_a,
-              .transpose_b = p.transpose_b,
-              .write = Write::accumulate});
-      if (threads == 1) first = out.to_vector<float>();
-      EXPECT_EQ(out.to_vector<float>(), first) << p.m << " " << p.n << " " << p.k << ", threads " << threads;
-    }
-  }
-  set_thread_count(before);
-}
+TEST_F(Bf16Product, BitsAreTheSameForAnyNumberOfThreads) { expect_same_bits_for_any_number_of_threads(bit_problems); }
 
 // Contract 12, as Matmul.BitsOfARowDoNotDependOnTheOtherRows.
 TEST_F(Bf16Product, BitsOfARowDoNotDependOnTheOtherRows) {
   if (!cpu::has_bf16_products() && std::string_view(ACCRUE_GEMM) != "oneDNN")
     GTEST_SKIP() << "holds for Accrue's and oneDNN's kernels, not for every BLAS";
-  for (const MatmulProblem& p : bit_problems) {
-    if (p.transpose_a) continue;
-    constexpr std::int64_t all = 301;
-    const Tensor a = random_tensor({all, p.k}, 1), b = random_tensor(p.b_shape(), 2), bias = random_tensor({p.n}, 3);
-    const Tensor whole = Tensor::empty({all, p.n}, DType::f32);
-    matmul({.out = whole, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
-    for (const std::int64_t start : {0, 1, 5, 48, 101})
-      for (const std::int64_t rows : {1, 2, 3, 7, 12, 24, 64, 97, 200}) {
-        const Tensor part = Tensor::empty({rows, p.n}, DType::f32);
-        matmul(
-            {.out = part, .a = a.view({rows, p.k}, start * p.k), .b = b, .transpose_b = p.transpose_b, .bias = bias});
-        ASSERT_EQ(part.to_vector<float>(), whole.view({rows, p.n}, start * p.n).to_vector<float>())
-            << "n " << p.n << " k " << p.k << " rows " << start << " to " << start + rows;
-      }
-  }
+  expect_bits_of_a_row_without_the_other_rows(bit_problems);
 }
 
 // Nor on the other columns: a product with some of b's alone.

@@ -7,9 +7,10 @@
 #include <limits>
 #include <string_view>
 
+#include "kernels/matmul_precision.h"
 #include "kernels/threads.h"
 #include "tests/testing/compare.h"
-#include "tests/testing/products_in.h"
+#include "tests/testing/matmul_bits.h"
 #include "tests/testing/reference_matmul.h"
 #include "tests/testing/sweep.h"
 
@@ -242,52 +243,13 @@ const std::vector<MatmulProblem> bit_problems = {{1, 17, 5},
                                                  {97, 500, 1536, false, true},
                                                  {8201, 20, 1100, true}};
 
-TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) {
-  const Device device = Device::cpu();
-  const int before = thread_count();
-  for (const MatmulProblem& p : bit_problems) {
-    const Tensor a = random_tensor(p.a_shape(), 1, DType::f32, device),
-                 b = random_tensor(p.b_shape(), 2, DType::f32, device);
-    std::vector<float> first;
-    for (const int threads : {1, 2, 3}) {
-      set_thread_count(threads);
-      const Tensor out = random_tensor({p.m, p.n}, 3, DType::f32, device);
-      matmul({.out = out,
-              .a = a,
-              .b = b,
-              .transpose_a = p.transpose_a,
-              .transpose_b = p.transpose_b,
-              .write = Write::accumulate});
-      if (threads == 1) first = out.to_vector<float>();
-      EXPECT_EQ(out.to_vector<float>(), first) << p.m << " " << p.n << " " << p.k << ", threads " << threads;
-    }
-  }
-  set_thread_count(before);
-}
+TEST(Matmul, BitsAreTheSameForAnyNumberOfThreads) { expect_same_bits_for_any_number_of_threads(bit_problems); }
 
 // Contract 12: what a sample's rows become does not depend on the micro-batch that they are in. cuBLASLt chooses its
 // algorithm by the number of rows and promises nothing of the kind.
 TEST(Matmul, BitsOfARowDoNotDependOnTheOtherRows) {
-  const Device device = Device::cpu();
   if (std::string_view(ACCRUE_GEMM) != "oneDNN") GTEST_SKIP() << "holds for oneDNN's kernels, not for every BLAS";
-  for (MatmulProblem p : bit_problems) {
-    if (p.transpose_a) continue;
-    constexpr std::int64_t all = 301;
-    const Tensor a = random_tensor({all, p.k}, 1, DType::f32, device),
-                 b = random_tensor(p.b_shape(), 2, DType::f32, device),
-                 bias = random_tensor({p.n}, 3, DType::f32, device);
-    const Tensor whole = Tensor::empty({all, p.n}, DType::f32, device);
-    matmul({.out = whole, .a = a, .b = b, .transpose_b = p.transpose_b, .bias = bias});
-    for (const std::int64_t start : {0, 1, 5, 48, 101}) {
-      for (const std::int64_t rows : {1, 2, 3, 7, 24, 32, 64, 97, 200}) {
-        const Tensor part = Tensor::empty({rows, p.n}, DType::f32, device);
-        matmul(
-            {.out = part, .a = a.view({rows, p.k}, start * p.k), .b = b, .transpose_b = p.transpose_b, .bias = bias});
-        ASSERT_EQ(part.to_vector<float>(), whole.view({rows, p.n}, start * p.n).to_vector<float>())
-            << "n " << p.n << " k " << p.k << " rows " << start << " to " << start + rows;
-      }
-    }
-  }
+  expect_bits_of_a_row_without_the_other_rows(bit_problems);
 }
 
 TEST(Matmul, ReturnsItsWorkspace) {

@@ -6,11 +6,11 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/matmul_precision.h"
 #include "nn/cross_entropy.h"
 #include "nn/gradients.h"
 #include "nn/layers.h"
 #include "tests/testing/compare.h"
-#include "tests/testing/products_in.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/training.h"
 
@@ -225,7 +225,7 @@ TEST(Layers, DropoutsOfOneStoreDifferHoweverManyRegistriesThereAre) {
 // ---- errors on the way ----
 
 TEST(Contract10, AFailedFirstTouchIsNotAddedTo) {
-  const ProductsIn bf16(kernels::MatmulPrecision::bf16);  // which need scratch on every CPU
+  const kernels::ProductsIn bf16(kernels::MatmulPrecision::bf16);  // which need scratch on every CPU
   Linear layer(4, 3);
   ParameterStore parameters;
   initialize(layer, parameters, 1);

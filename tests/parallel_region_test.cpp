@@ -10,7 +10,6 @@
 #include "kernels/matmul.h"
 #include "kernels/matmul_precision.h"
 #include "testing/compare.h"
-#include "testing/products_in.h"
 #include "testing/sweep.h"
 
 namespace accrue::kernels::parallel_region_test {

@@ -110,20 +110,6 @@ class ReferenceSum {
   std::vector<std::vector<double>> sums_;
 };
 
-// Products in full f32 as long as it lives.
-class ExactProducts {
- public:
-  ExactProducts() : before_(kernels::matmul_precision()) {
-    kernels::set_matmul_precision(kernels::MatmulPrecision::f32);
-  }
-  ~ExactProducts() { kernels::set_matmul_precision(before_); }
-  ExactProducts(const ExactProducts&) = delete;
-  ExactProducts& operator=(const ExactProducts&) = delete;
-
- private:
-  kernels::MatmulPrecision before_;
-};
-
 // The models that an audit compares, and what they have seen so far.
 class Audit {
  public:
@@ -140,7 +126,7 @@ class Audit {
     in_f32_.backpropagate(batch, random);
     in_bf16_.backpropagate(batch, random);
     if (computed_in_f32_) {
-      const ExactProducts exact;
+      const kernels::ProductsIn exact(kernels::MatmulPrecision::f32);
       computed_in_f32_->add(batch, random, micro_batch);
     }
   }

@@ -183,8 +183,9 @@ def adamw_sides(row, arguments):
 
     def ours():
         rows = bench_rows(arguments, ADAMW, "--benchmark_min_time=1")
-        if not rows:
-            raise Skip("needs accrue_bench beside --binary")
+        if not rows or "bytes_per_second" not in rows[0]:
+            raise Skip(rows[0].get("error_message", "accrue_bench reports no rate") if rows
+                       else "needs accrue_bench beside --binary")
         return rows[0]["bytes_per_second"] / ADAMW_BYTES
 
     theirs = [arguments.python, HERE / "adamw_step.py", "--steps", row.steps, "--threads", arguments.threads, "--json"]

@@ -1,7 +1,7 @@
 // After Goto and van de Geijn (Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3), 2008): a strip of
 // columns of b is packed for the second-level cache, group_rows rows of a for the first, and every panel of the strip
-// meets them there. A thread packs what it needs itself: only a's rows are packed more than once, for each strip, at a
-// few percent of the product. docs/decisions/0006-cpu-bf16-products.md has the measurements behind the constants.
+// meets them there. A thread packs what it needs itself: only a's rows are packed more than once, for each strip.
+// docs/decisions/0006-cpu-bf16-products.md has the measurements behind the rows and the depth.
 #include "kernels/cpu/bf16_product.h"
 
 #include <algorithm>
@@ -42,8 +42,6 @@ constexpr std::int64_t strip_bytes = 768 << 10;  // of b, packed
 constexpr std::int64_t max_strip_cols = 1536;
 constexpr std::int64_t groups_at_a_time = 4;  // of a transposed a: 48 neighbours are three whole cache lines
 constexpr std::int64_t packing_overrun = 16;  // pairs that packing may write behind the last
-
-std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return chunk_count(n, multiple) * multiple; }
 
 // Parts of nearly equal size, multiples of `multiple`, none longer than `largest`.
 std::int64_t part_of(std::int64_t n, std::int64_t largest, std::int64_t multiple) {

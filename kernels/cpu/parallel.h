@@ -51,6 +51,7 @@ void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
 
 // How many chunks parallel_chunks makes of n.
 inline std::int64_t chunk_count(std::int64_t n, std::int64_t chunk) { return (n + chunk - 1) / chunk; }
+inline std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return chunk_count(n, multiple) * multiple; }
 
 // f(index, begin, end) for every chunk [index * chunk, …) of [0, n). The partition depends on n and chunk alone, so
 // partial results combined in the order of their index have the same bits for any number of threads.

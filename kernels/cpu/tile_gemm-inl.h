@@ -124,24 +124,7 @@ HWY_INLINE FourByFour transposed(const FourByFour& m) {
            hn::InterleaveUpper(d, b, f)}};
 }
 
-// to[c * to_row + r] = from[r * from_row + c] for r < rows, c < columns.
-HWY_INLINE void transpose_block(const float* from, std::int64_t from_row, std::int64_t rows, std::int64_t columns,
-                                float* to, std::int64_t to_row) {
-  const F32x4 d;
-  const std::int64_t whole_rows = rows & ~std::int64_t{3}, whole_columns = columns & ~std::int64_t{3};
-  for (std::int64_t c = 0; c < whole_columns; c += 4)
-    for (std::int64_t r = 0; r < whole_rows; r += 4) {
-      FourByFour m;
-      for (int i = 0; i < 4; ++i) m.row[i] = hn::LoadU(d, from + (r + i) * from_row + c);
-      m = transposed(m);
-      for (int i = 0; i < 4; ++i) hn::StoreU(m.row[i], d, to + (c + i) * to_row + r);
-    }
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
-      to[c * to_row + r] = from[r * from_row + c];
-}
-
-// The same times a factor.
+// to[c * to_row + r] = from[r * from_row + c] * factor for r < rows, c < columns.
 HWY_INLINE void transpose_scaled(const float* from, std::int64_t from_row, std::int64_t rows, std::int64_t columns,
                                  float factor, float* to, std::int64_t to_row) {
   const F32x4 d;

@@ -17,8 +17,8 @@ void transpose_blocks(const float* from, std::int64_t from_stride, std::int64_t 
   constexpr std::int64_t block = 16;
   for (std::int64_t r = 0; r < rows; r += block)
     for (std::int64_t c = 0; c < cols; c += block)
-      transpose_block(from + r * from_stride + c, from_stride, std::min(block, rows - r), std::min(block, cols - c),
-                      to + c * to_stride + r, to_stride);
+      transpose_scaled(from + r * from_stride + c, from_stride, std::min(block, rows - r), std::min(block, cols - c),
+                       1.0f, to + c * to_stride + r, to_stride);
 }
 
 }  // namespace accrue::kernels::cpu::HWY_NAMESPACE

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string_view>
 
-#include "tests/testing/products_in.h"
+#include "kernels/matmul_precision.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/training.h"
 #include "train/verify.h"
@@ -99,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(Gpt, Contract12,
 TEST_P(Contract12, HoldsForProductsInBf16) {
   if (!kernels::cpu_multiplies_bf16() && std::string_view(ACCRUE_GEMM) != "oneDNN")
     GTEST_SKIP() << "another BLAS gives a row other bits among other rows";
-  const ProductsIn bf16(kernels::MatmulPrecision::bf16);
+  const kernels::ProductsIn bf16(kernels::MatmulPrecision::bf16);
   constexpr std::int64_t count = 16;
   const Samples samples = gpt_samples(config(), unequal_counts(count), 5);
   Gpt whole{nn::Gpt(config())};

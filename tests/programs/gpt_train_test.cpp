@@ -64,7 +64,9 @@ TEST_F(GptTrain, OnTheCpuBf16FollowsFp32) {
 TEST_F(GptTrain, ResumesInAnotherPrecision) {
   const Arguments recipe = {"--micro-batch", "2", "--accumulation", "2", "--device", "cpu"};
   train("moving", joined(recipe, {"--steps", "2", "--precision", "bf16"}));
-  expect_success(gpt(training("moving", joined(recipe, {"--steps", "4", "--resume"}))));
+  const ProcessResult resumed = gpt(training("moving", joined(recipe, {"--steps", "4", "--resume"})));
+  expect_success(resumed);
+  EXPECT_THAT(resumed.out + resumed.err, ::testing::HasSubstr("changed --precision: bf16 (products)"));
   train("staying", joined(recipe, {"--steps", "4"}));
   expect_close(losses("moving"), losses("staying"), 0x1p-6);
 }

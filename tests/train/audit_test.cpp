@@ -16,7 +16,6 @@
 #include "core/cuda_devices.h"
 #include "kernels/matmul_precision.h"
 #include "nn/gpt.h"
-#include "tests/testing/products_in.h"
 #include "tests/testing/sweep.h"
 #include "tests/testing/training_data.h"
 #include "tests/train/files.h"
@@ -238,7 +237,7 @@ TEST(AuditAccumulation, TheLossScaleIsTakenOutBeforeTheCostOfComputingIsMeasured
 }
 
 TEST(AuditAccumulation, TheCostOfTf32IsMeasuredAndTheSettingKept) {
-  const ProductsIn tf32(kernels::MatmulPrecision::tf32);
+  const kernels::ProductsIn tf32(kernels::MatmulPrecision::tf32);
   for (const Device device : devices()) {
     const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(2, 8), 1, device));
     const auto rows =
@@ -257,7 +256,7 @@ TEST(AuditAccumulation, TheCostOfTf32IsMeasuredAndTheSettingKept) {
 
 // Operands of 8 significant bits, on the CPU. What accumulating costs is measured in f32 all the same.
 TEST(AuditAccumulation, TheCostOfProductsInBf16IsMeasured) {
-  const ProductsIn bf16(kernels::MatmulPrecision::bf16);
+  const kernels::ProductsIn bf16(kernels::MatmulPrecision::bf16);
   const MemoryDataset data(gpt_samples(small_gpt(), std::vector<std::int64_t>(2, 8), 1));
   const auto rows = audit_accumulation(models_of<nn::Gpt>(small_gpt(), Device::cpu()), data, {.accumulations = {2}});
   ASSERT_TRUE(rows.front().computation);
